@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * CoZAD: visual anomaly detection in C. Learns what normal looks like from photos, scores others, shows where.
+ *
+ * Conventions of every function here:
+ *  - it returns a cz_status; CZ_OK is 0. On failure cz_last_error() holds one line of text for the calling thread;
+ *  - `T **out` is written only on success, and the caller owns what it receives until the matching _close;
+ *  - a returned `const T *` belongs to the object it was asked of;
+ *  - options structs begin with `size_t struct_size`; start from the matching _INIT macro;
+ *  - no global state: a cz_backbone or cz_model is immutable once opened and may be shared between threads; a
+ *    cz_session belongs to one thread at a time;
+ *  - nothing here prints, exits or aborts.
+ *
+ * Symbols: N images, H x W patch grid, P = H*W patches, D patch-feature width.
+ */
+#ifndef COZAD_COZAD_H
+#define COZAD_COZAD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define CZ_API __attribute__((visibility("default")))
+#else
+#define CZ_API
+#endif
+
+#define CZ_VERSION_MAJOR 0
+#define CZ_VERSION_MINOR 1
+#define CZ_VERSION_PATCH 0
+
+/* ---- status ------------------------------------------------------------------------------------------------- */
+
+typedef enum cz_status {
+    CZ_OK = 0,
+    CZ_E_ARG = 1,         /* the caller's argument is off */
+    CZ_E_MEMORY = 2,      /* an allocation failed */
+    CZ_E_IO = 3,          /* a file could not be opened, read or written */
+    CZ_E_FORMAT = 4,      /* bytes from outside break their format */
+    CZ_E_LIMIT = 5,       /* an input is larger than a stated, settable limit */
+    CZ_E_UNSUPPORTED = 6, /* well-formed, but not something this build can do */
+    CZ_E_MODEL = 7,       /* a model file is damaged, of an unknown version, or does not fit */
+    CZ_E_WEIGHTS = 8,     /* backbone weights are missing, misshapen or the wrong ones */
+    CZ_E_CANCELLED = 9,   /* a progress callback asked to stop */
+    CZ_E_NETWORK = 10,    /* a download failed */
+    CZ_E_NO_SPACE = 11,   /* the disk is full */
+    CZ_E_NO_IMAGES = 12,  /* nothing to train on or to score */
+    CZ_E_INTERNAL = 13    /* a broken promise of this library or of one below it */
+} cz_status;
+
+/* One line about the calling thread's last failure; "" if none. Valid until the thread's next call. Never NULL. */
+CZ_API const char *cz_last_error(void);
+/* A short fixed name of a status, "ok", "bad argument", … Never NULL. */
+CZ_API const char *cz_status_name(cz_status status);
+/* "0.1.0" */
+CZ_API const char *cz_version(void);
+/* Several lines: library versions and the processor features in use. Static storage. */
+CZ_API const char *cz_build_info(void);
+
+/* Progress of a long call: `done` of `total` steps, in the phase named by `what` ("features", "training", …).
+ * `detail` is a short text such as "loss 0.31", or "". A non-zero return cancels the call (CZ_E_CANCELLED). */
+typedef int (*cz_progress_fn)(void *ctx, const char *what, size_t done, size_t total, const char *detail);
+/* A message worth showing (a skipped photo, a cache that could not be written). One line, no newline at its end. */
+typedef void (*cz_log_fn)(void *ctx, const char *message);
+
+/* ---- images ------------------------------------------------------------------------------------------------- */
+
+typedef enum cz_pixel_format {
+    CZ_GRAY8 = 0,
+    CZ_GRAY16 = 1, /* host byte order, full range 0…65535 */
+    CZ_RGB8 = 2,
+    CZ_BGR8 = 3,
+    CZ_RGBA8 = 4, /* alpha is ignored: composite beforehand if it matters (cozad_io.h does, on white) */
+    CZ_BGRA8 = 5
+} cz_pixel_format;
+
+/* Pixels in the caller's memory; row y starts at (const char *)data + y * stride (stride in bytes, >= row size). */
+typedef struct cz_image {
+    const void *data;
+    size_t width, height, stride;
+    cz_pixel_format format;
+} cz_image;
+
+/* Where training images come from: decoding stays with the caller. `load` fills *out with pixels that stay valid until
+ * `release` (may be NULL) is called for the same index; it is called from one thread at a time, but not necessarily
+ * the one that called cz_train. A load that fails skips the image with a log line. `name` (may be NULL) is for
+ * messages. The first cause of a failure is set with cz_source_error. */
+typedef struct cz_image_source {
+    size_t struct_size;
+    size_t count;
+    cz_status (*load)(void *ctx, size_t index, cz_image *out);
+    void (*release)(void *ctx, size_t index, cz_image *image);
+    const char *(*name)(void *ctx, size_t index);
+    void *ctx;
+} cz_image_source;
+#define CZ_IMAGE_SOURCE_INIT { sizeof(cz_image_source), 0, NULL, NULL, NULL, NULL }
+
+/* For callbacks: sets the calling thread's error line and returns `status`. */
+CZ_API cz_status cz_source_error(cz_status status, const char *message);
+
+/* ---- tensors in files (safetensors, PyTorch .pth) ------------------------------------------------------------ */
+
+typedef enum cz_dtype {
+    CZ_F32 = 0,
+    CZ_F16 = 1,
+    CZ_BF16 = 2,
+    CZ_F64 = 3,
+    CZ_I64 = 4,
+    CZ_I32 = 5,
+    CZ_I8 = 6,
+    CZ_U8 = 7
+} cz_dtype;
+#define CZ_MAX_RANK 8
+
+typedef struct cz_tensor_view {
+    const char *name; /* UTF-8 */
+    cz_dtype dtype;
+    size_t rank;
+    size_t shape[CZ_MAX_RANK];
+    const void *data; /* contiguous, row-major, little-endian; no alignment is promised */
+    size_t bytes;
+} cz_tensor_view;
+
+/* A named collection of tensors and string metadata. */
+typedef struct cz_tensors cz_tensors;
+
+/* Reads a safetensors file (memory-mapped) or a PyTorch checkpoint, zip or pre-1.6 legacy stream, recognised by
+ * content. Only what a state dict of tensors needs is accepted. */
+CZ_API cz_status cz_tensors_open(const char *path, cz_tensors **out);
+CZ_API cz_status cz_tensors_create(cz_tensors **out);
+CZ_API void cz_tensors_close(cz_tensors *t);
+/* "safetensors", "pytorch-zip", "pytorch-legacy" or "memory". */
+CZ_API const char *cz_tensors_format(const cz_tensors *t);
+CZ_API size_t cz_tensors_count(const cz_tensors *t);
+/* `index` < count, in file order. */
+CZ_API cz_status cz_tensors_get(const cz_tensors *t, size_t index, cz_tensor_view *out);
+/* CZ_E_FORMAT, naming the tensor, when there is none. */
+CZ_API cz_status cz_tensors_find(const cz_tensors *t, const char *name, cz_tensor_view *out);
+/* Copies `view->data`. A second tensor of one name is CZ_E_ARG. */
+CZ_API cz_status cz_tensors_add(cz_tensors *t, const cz_tensor_view *view);
+CZ_API size_t cz_tensors_metadata_count(const cz_tensors *t);
+CZ_API cz_status cz_tensors_metadata_at(const cz_tensors *t, size_t index, const char **key, const char **value);
+/* NULL when absent. */
+CZ_API const char *cz_tensors_metadata(const cz_tensors *t, const char *key);
+CZ_API cz_status cz_tensors_set_metadata(cz_tensors *t, const char *key, const char *value);
+/* Writes safetensors: to a temporary file beside `path`, fsynced, renamed. */
+CZ_API cz_status cz_tensors_save(const cz_tensors *t, const char *path);
+
+/* ---- backbones ---------------------------------------------------------------------------------------------- */
+
+/* Frozen weights of a ResNet-family network, batch norm folded. Immutable, shareable. */
+typedef struct cz_backbone cz_backbone;
+
+/* `name` is a file, or a name looked up as NAME.safetensors and under torchvision's file name in $COZAD_HOME,
+ * $XDG_CACHE_HOME/cozad (else ~/.cache/cozad) and the installed share folder; "random:ARCH[:SEED]" makes seeded random
+ * weights on the spot. The architecture comes from the file's metadata or from tensor shapes. A missing or misshapen
+ * tensor is CZ_E_WEIGHTS and names it and what was expected. */
+CZ_API cz_status cz_backbone_open(const char *name, cz_backbone **out);
+/* Counts references: a model or session that uses the backbone keeps it alive. */
+CZ_API void cz_backbone_close(cz_backbone *b);
+CZ_API const char *cz_backbone_name(const cz_backbone *b);         /* as asked for, file stem or name */
+CZ_API const char *cz_backbone_architecture(const cz_backbone *b); /* "wide_resnet50_2" */
+CZ_API const char *cz_backbone_path(const cz_backbone *b);         /* "" for random weights */
+/* 64 hex digits over names, shapes and values of the tensors used, whatever file format they came in. */
+CZ_API const char *cz_backbone_sha256(const cz_backbone *b);
+/* Writes the canonical (folded, F32) weights as safetensors. */
+CZ_API cz_status cz_backbone_save(const cz_backbone *b, const char *path);
+/* Floating-point operations (2 per multiply-add) of one image up to the last of `taps`; 0 on error. */
+CZ_API double cz_backbone_flops(const cz_backbone *b, const char *taps, size_t width, size_t height);
+
+/* Where a name was looked for and where to put it, one folder a line; the caller frees with cz_string_free. */
+CZ_API char *cz_backbone_search_path(void);
+/* The folder that downloads and conversions go to ($COZAD_HOME or the cache folder); free with cz_string_free. */
+CZ_API char *cz_home(void);
+CZ_API void cz_string_free(char *s);
+
+/* ---- options shared by training and scoring ------------------------------------------------------------------ */
+
+typedef enum cz_precision { CZ_PRECISION_FP32 = 0 } cz_precision;
+
+/* How an image (or its region) becomes the network's input. */
+typedef enum cz_fit {
+    CZ_FIT_SQUASH = 0,    /* resize to width x height, aspect ratio not kept (the papers' way) */
+    CZ_FIT_LETTERBOX = 1, /* keep the ratio, pad with the network's mean; the padding is not scored */
+    CZ_FIT_CROP = 2       /* resize the short side to `resize`, cut the centre */
+} cz_fit;
+
+typedef struct cz_roi {
+    size_t x, y, width, height; /* pixels of the original image; width 0: the whole image */
+} cz_roi;
+
+/* Feature store: tapped maps on disk, so that a second run over the same pixels skips the backbone. */
+typedef struct cz_cache_options {
+    size_t struct_size;
+    const char *dir;      /* NULL: no store; "": the default folder */
+    uint64_t limit_bytes; /* least recently used entries go first; 0: 20 GB */
+} cz_cache_options;
+#define CZ_CACHE_OPTIONS_INIT { sizeof(cz_cache_options), NULL, 0 }
+
+/* ---- training ----------------------------------------------------------------------------------------------- */
+
+typedef struct cz_train_options {
+    size_t struct_size;
+    const char *method;   /* "simplenet" */
+    const char *detector; /* "simplenet" */
+    const char *taps;     /* "layer2,layer3" */
+    size_t image_width, image_height; /* network input, 256 x 256 */
+    cz_fit fit;
+    size_t resize;        /* short side before the centre cut of CZ_FIT_CROP; 0: min(width, height) */
+    cz_roi roi;           /* stored in the model */
+    const cz_image *ignore_mask; /* GRAY8; pixels >= 128 are not inspected; scaled to the region; NULL: none */
+    size_t feature_width; /* D, 1536 */
+    double feature_scale; /* 0: as the backbone's metadata says (MATH.md section 2) */
+    double feature_rms;   /* rho, 0.245 */
+    size_t hidden_width;  /* K, 1024 */
+    size_t epochs;        /* 40 */
+    size_t batch;         /* images a step, 16 */
+    size_t patches_per_image; /* random patches an image an epoch; 0: all; 128 */
+    double noise_std;     /* sigma of Eq. 15, 0.015 */
+    double margin_positive, margin_negative; /* th+ 0.5, th- -0.5 (Eq. 16) */
+    double lr_adaptor, lr_discriminator;     /* 1e-4, 2e-4 */
+    int simplenet_compat; /* the public SimpleNet code's optimiser and biases */
+    size_t top_k;         /* image score = mean of the k largest patch scores; 1 */
+    uint64_t seed;
+    size_t threads;       /* 0: all the process may use */
+    cz_precision precision;
+    cz_cache_options cache;
+    cz_progress_fn progress;
+    cz_log_fn log;
+    void *ctx; /* of both callbacks */
+} cz_train_options;
+/* Fills in the defaults named above. */
+CZ_API void cz_train_options_init(cz_train_options *options);
+
+/* ---- models ------------------------------------------------------------------------------------------------- */
+
+typedef struct cz_model cz_model;
+
+/* Trains on normal images. CZ_E_NO_IMAGES when none could be read. Same seed, same thread count: same model, byte for
+ * byte. */
+CZ_API cz_status cz_train(cz_backbone *backbone, const cz_image_source *images, const cz_train_options *options,
+                          cz_model **out);
+/* Opens a model file. `backbone` may be NULL: then weights are looked for by the SHA-256 stored in the model. A backbone
+ * other than the model's own is CZ_E_WEIGHTS. */
+CZ_API cz_status cz_model_open(const char *path, cz_backbone *backbone, cz_model **out);
+/* As cz_model_open, but needs no backbone: such a model can be described, not scored with. */
+CZ_API cz_status cz_model_inspect(const char *path, cz_model **out);
+CZ_API cz_status cz_model_save(const cz_model *model, const char *path);
+CZ_API void cz_model_close(cz_model *model);
+/* The model's `__metadata__` as JSON text; belongs to the model. */
+CZ_API const char *cz_model_json(const cz_model *model);
+/* NULL for a model that was only inspected. */
+CZ_API cz_backbone *cz_model_backbone(const cz_model *model);
+
+/* ---- scoring ------------------------------------------------------------------------------------------------ */
+
+typedef enum cz_map_kind {
+    CZ_MAP_NONE = 0,
+    CZ_MAP_INPUT = 1,   /* at the network's input size */
+    CZ_MAP_ORIGINAL = 2 /* at the image's own size */
+} cz_map_kind;
+
+typedef struct cz_session_options {
+    size_t struct_size;
+    size_t threads; /* 0: all the process may use */
+    cz_precision precision;
+    cz_map_kind map;
+    size_t max_batch; /* images computed at once by cz_score_batch, 1 */
+    cz_cache_options cache;
+    cz_log_fn log;
+    void *ctx;
+} cz_session_options;
+#define CZ_SESSION_OPTIONS_INIT \
+    { sizeof(cz_session_options), 0, CZ_PRECISION_FP32, CZ_MAP_ORIGINAL, 1, CZ_CACHE_OPTIONS_INIT, NULL, NULL }
+
+typedef struct cz_session cz_session;
+
+/* Arrays belong to the session and are valid until its next call. NaN in a map or patch score: not inspected (outside
+ * the region, in the ignore mask, or padding). Higher means more anomalous; the unit is the detector's own. */
+typedef struct cz_result {
+    double score;
+    size_t grid_width, grid_height;
+    const float *patch_scores; /* [grid_height, grid_width] */
+    size_t map_width, map_height;
+    const float *map; /* [map_height, map_width], NULL with CZ_MAP_NONE */
+    int from_cache;   /* 1 when the features came from the feature store */
+} cz_result;
+
+/* Milliseconds of each stage of the last cz_score or cz_score_batch, for the whole call. */
+typedef struct cz_timing {
+    double preprocess, backbone, pooling, head, map, total;
+} cz_timing;
+
+CZ_API cz_status cz_session_open(const cz_model *model, const cz_session_options *options, cz_session **out);
+CZ_API void cz_session_close(cz_session *session);
+CZ_API cz_status cz_score(cz_session *session, const cz_image *image, cz_result *result);
+/* Any `count`; results[i] belongs to images[i]. All images may differ in size. */
+CZ_API cz_status cz_score_batch(cz_session *session, const cz_image *images, size_t count, cz_result *results);
+CZ_API void cz_session_timing(const cz_session *session, cz_timing *out);
+
+/* ---- intermediates, for parity work and for other people's detectors ------------------------------------------ */
+
+typedef struct cz_features_options {
+    size_t struct_size;
+    const char *taps;       /* comma-separated: stem.relu, stem.pool, layer1 … layer4, layerL.B, input, patches */
+    const char *patch_taps; /* taps that `patches` is made of, "layer2,layer3" */
+    size_t feature_width;   /* D of `patches`, 1536 */
+    size_t image_width, image_height;
+    cz_fit fit;
+    size_t resize;
+    size_t threads;
+    cz_precision precision;
+    double feature_scale; /* of `patches`, 1 */
+} cz_features_options;
+#define CZ_FEATURES_OPTIONS_INIT \
+    { sizeof(cz_features_options), "patches", "layer2,layer3", 1536, 256, 256, CZ_FIT_SQUASH, 0, 0, CZ_PRECISION_FP32, 1.0 }
+
+/* Computes taps of images in F32, unrounded, into `into`, each named "TAP" and shaped [N, C, H, W]; "patches" is
+ * [N, H*W, D] and "input" the normalised network input. All in one call share one batch. */
+CZ_API cz_status cz_features_images(const cz_backbone *b, const cz_image *images, size_t count,
+                                    const cz_features_options *options, cz_tensors *into);
+/* The same for an already normalised input [N, 3, H, W] in F32. */
+CZ_API cz_status cz_features_tensor(const cz_backbone *b, const cz_tensor_view *input,
+                                    const cz_features_options *options, cz_tensors *into);
+
+/* ---- feature store ------------------------------------------------------------------------------------------- */
+
+typedef struct cz_cache_entry {
+    char key[65];
+    uint64_t bytes;
+    int64_t last_used; /* seconds since 1970 */
+    int damaged;       /* verify only */
+} cz_cache_entry;
+typedef int (*cz_cache_visit_fn)(void *ctx, const cz_cache_entry *entry);
+
+/* The default folder; the caller frees with cz_string_free. NULL when out of memory. */
+CZ_API char *cz_cache_default_dir(void);
+/* Calls `visit` for each entry; `verify` reads every byte and checks it. */
+CZ_API cz_status cz_cache_list(const cz_cache_options *options, int verify, cz_cache_visit_fn visit, void *ctx);
+/* Removes least recently used and damaged entries until at most `keep_bytes` remain. */
+CZ_API cz_status cz_cache_prune(const cz_cache_options *options, uint64_t keep_bytes, uint64_t *removed_bytes);
+
+/* ---- metrics -------------------------------------------------------------------------------------------------- */
+
+/* Area under the ROC curve by ranks, ties counted half: the probability that a random anomalous sample (label != 0)
+ * scores above a random normal one. NaN when a class is absent; CZ_E_ARG on a NaN score. Sorts a copy. */
+CZ_API cz_status cz_auroc(const float *scores, const uint8_t *labels, size_t count, double *out);
+
+/* Streaming AUROC over many pixels with bounded memory: a histogram of 2^20 bins over the ordered bit patterns of
+ * float (equal bins: scores that differ by less than one part in 2^11 may count as ties; *error_bound says how far the
+ * exact value can be away at the most). */
+typedef struct cz_auroc_stream cz_auroc_stream;
+CZ_API cz_status cz_auroc_stream_open(cz_auroc_stream **out);
+/* `labels` NULL: all normal. NaN scores count as the lowest of all. */
+CZ_API cz_status cz_auroc_stream_add(cz_auroc_stream *s, const float *scores, const uint8_t *labels, size_t count);
+CZ_API double cz_auroc_stream_value(const cz_auroc_stream *s, double *error_bound);
+CZ_API void cz_auroc_stream_close(cz_auroc_stream *s);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
