@@ -2,10 +2,10 @@
 """What the PyTorch reference scripts share: weights, backbone, patch features, data sets and metrics.
 
 Written from docs/math.md sections 1-3 alone, independently of the C code it is compared with. Needs torch, numpy, scipy
-and Pillow. PyTorch's matrix products are only as fast as its BLAS: with the plain reference BLAS they are some forty times
-slower than with OpenBLAS, so every result carries the measured speed (`sgemm_gflops`).
+and Pillow. PyTorch's matrix products are only as fast as its BLAS: with the plain reference BLAS (Debian) they
+are some forty times slower than with OpenBLAS, so every result carries the measured speed (`sgemm_gflops`).
 
-  python3 common.py --check            the linear form of the patch features against the literal one, metrics against loops
+  python3 common.py --check            patch features against the literal form, AUROC against loops
   python3 common.py --data DIR ...     tapped maps of one data set, cached under --work
 """
 import argparse
@@ -27,7 +27,7 @@ TARGET_RMS = 0.245
 TAPS = ("layer2", "layer3")
 
 
-# ---------------------------------------------------------------------------------------------------------------- weights
+# -------------------------------------------------------------------------------------------------------------- weights
 def read_safetensors(path):
     """All tensors as float32 numpy arrays, and the metadata."""
     kinds = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
@@ -107,7 +107,7 @@ class ResNet(torch.nn.Module):
         return {tap: taps[tap] for tap in TAPS}
 
 
-# --------------------------------------------------------------------------------------------------------- patch features
+# ------------------------------------------------------------------------------------------------------- patch features
 def pool_map(x):
     """[h, w, C] -> [h * w, 768]: the channel half of the patch features, at the map's own resolution.
 
@@ -143,7 +143,7 @@ class Upsampler:
 
 
 def literal_patches(layer2, layer3):
-    """The same as published: unfold, upsample the unfolded cells, adaptive 1-D pooling twice. [h, w, C] maps -> [P, 1536]."""
+    """The same as published: unfold, upsample the unfolded cells, adaptive pooling twice. [h, w, C] -> [P, 1536]."""
     grid = layer2.shape[0]
     parts = []
     for x in (layer2, layer3):
@@ -157,7 +157,7 @@ def literal_patches(layer2, layer3):
     return F.adaptive_avg_pool1d(torch.cat(parts, 1)[:, None], PATCH_WIDTH)[:, 0]
 
 
-# --------------------------------------------------------------------------------------------------------------- data sets
+# ------------------------------------------------------------------------------------------------------------ data sets
 def list_dataset(root, layout):
     """[(path, 'train' | 'test', label, mask path or '')], sorted, paths relative to root."""
     items = []
@@ -250,7 +250,7 @@ class Features:
         return scale
 
 
-# ----------------------------------------------------------------------------------------------------------------- metrics
+# -------------------------------------------------------------------------------------------------------------- metrics
 def auroc(negatives, positives):
     """P(positive > negative) + P(equal) / 2, exact, ties included."""
     negatives = np.sort(negatives)

@@ -58,7 +58,7 @@ CZ_API const char *cz_last_error(void);
 CZ_API const char *cz_status_name(cz_status status);
 /* "0.1.0" */
 CZ_API const char *cz_version(void);
-/* Several lines: library versions and the processor features in use. Static storage. */
+/* Several lines: library versions and the processor features in use. Belongs to the calling thread. */
 CZ_API const char *cz_build_info(void);
 
 /* Progress of a long call: `done` of `total` steps, in the phase named by `what` ("features", "training", …).
@@ -177,6 +177,21 @@ CZ_API char *cz_backbone_search_path(void);
 /* The folder that downloads and conversions go to ($COZAD_HOME or the cache folder); free with cz_string_free. */
 CZ_API char *cz_home(void);
 CZ_API void cz_string_free(char *s);
+/* SHA-256 of a file's bytes as 64 hex digits. */
+CZ_API cz_status cz_file_sha256(const char *path, char hex[65]);
+
+/* Published weights that can be downloaded. The hex digits in a file's name begin its SHA-256. */
+typedef struct cz_known_weights {
+    const char *name; /* "wide_resnet50_2"; several files may share one, the first is what the name means */
+    const char *file; /* "wide_resnet50_2-95faca4d.pth" */
+    const char *url;
+    const char *sha256_prefix; /* 8 hex digits */
+    const char *source;        /* "torchvision Wide-ResNet-50-2 IMAGENET1K_V1" */
+    uint64_t megabytes;        /* about */
+} cz_known_weights;
+CZ_API size_t cz_known_weights_count(void);
+/* NULL when `index` is out of range. */
+CZ_API const cz_known_weights *cz_known_weights_at(size_t index);
 
 /* ---- options shared by training and scoring ------------------------------------------------------------------ */
 
@@ -253,6 +268,9 @@ CZ_API cz_status cz_model_save(const cz_model *model, const char *path);
 CZ_API void cz_model_close(cz_model *model);
 /* The model's `__metadata__` as JSON text; belongs to the model. */
 CZ_API const char *cz_model_json(const cz_model *model);
+/* Ends of a colour scale that suits every image scored with the model: `low` is the median patch score of the training
+ * photos, `high` their largest plus its distance to the median. */
+CZ_API void cz_model_scale(const cz_model *model, double *low, double *high);
 /* NULL for a model that was only inspected. */
 CZ_API cz_backbone *cz_model_backbone(const cz_model *model);
 
@@ -271,11 +289,15 @@ typedef struct cz_session_options {
     cz_map_kind map;
     size_t max_batch; /* images computed at once by cz_score_batch, 1 */
     cz_cache_options cache;
+    const cz_roi *roi;           /* instead of the model's own region; NULL: the model's. Copied. */
+    const cz_image *ignore_mask; /* instead of the model's own; NULL: the model's. Copied. */
+    const cz_fit *fit;           /* instead of the model's own; NULL: the model's. Copied. */
     cz_log_fn log;
     void *ctx;
 } cz_session_options;
-#define CZ_SESSION_OPTIONS_INIT \
-    { sizeof(cz_session_options), 0, CZ_PRECISION_FP32, CZ_MAP_ORIGINAL, 1, CZ_CACHE_OPTIONS_INIT, NULL, NULL }
+#define CZ_SESSION_OPTIONS_INIT                                                                                       \
+    { sizeof(cz_session_options), 0, CZ_PRECISION_FP32, CZ_MAP_ORIGINAL, 1, CZ_CACHE_OPTIONS_INIT, NULL, NULL, NULL, NULL, \
+      NULL }
 
 typedef struct cz_session cz_session;
 
@@ -326,6 +348,10 @@ CZ_API cz_status cz_features_images(const cz_backbone *b, const cz_image *images
 /* The same for an already normalised input [N, 3, H, W] in F32. */
 CZ_API cz_status cz_features_tensor(const cz_backbone *b, const cz_tensor_view *input,
                                     const cz_features_options *options, cz_tensors *into);
+
+/* What the machine's arithmetic units reach in this library's matrix product, fp32, in GFLOP/s: the best of several runs of a
+ * large one. Takes about a second. */
+CZ_API cz_status cz_machine_gflops(size_t threads, double *out);
 
 /* ---- feature store ------------------------------------------------------------------------------------------- */
 

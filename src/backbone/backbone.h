@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The frozen backbone F (MATH.md section 1): ResNet-18/34/50/101 and Wide-ResNet-50-2/101-2, stem to layer4 where the
+/* The frozen backbone F (docs/math.md section 1): ResNet-18/34/50/101 and Wide-ResNet-50-2/101-2, stem to layer4 where the
  * weights have it, batch norm folded. `cz_backbone` holds the folded weights; a `cz_plan` is the network compiled for one
  * input shape, batch, thread count and precision. */
 #ifndef CZ_BACKBONE_BACKBONE_H
@@ -20,7 +20,7 @@ cz_backbone *cz_backbone_retain(cz_backbone *b); /* atomic count; returns b */
 
 /* Per-channel mean and std of the RGB input, in 0…255 units: input = (x - mean) / std. */
 void cz_backbone_normalisation(const cz_backbone *b, float mean[3], float std[3]);
-/* Feature scale of MATH.md section 2: a positive constant from metadata "feature_scale", 1 for torchvision's input
+/* Feature scale of docs/math.md section 2: a positive constant from metadata "feature_scale", 1 for torchvision's input
  * normalisation (std not 1), or 0: to be measured on the training photos (metadata "calibrate", random weights, or
  * input_std 1). */
 double cz_backbone_feature_scale(const cz_backbone *b);

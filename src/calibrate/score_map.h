@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From patch scores to a map (MATH.md section 3, "Map"). */
+/* From patch scores to a map (docs/math.md section 3, "Map"). */
 #ifndef CZ_CALIBRATE_SCORE_MAP_H
 #define CZ_CALIBRATE_SCORE_MAP_H
 

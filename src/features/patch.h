@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Patch features o = pool(F(x)) (MATH.md section 2), computed directly as a sparse linear map, without unfolding. */
+/* Patch features o = pool(F(x)) (docs/math.md section 2), computed directly as a sparse linear map, without unfolding. */
 #ifndef CZ_FEATURES_PATCH_H
 #define CZ_FEATURES_PATCH_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From an image of any size to the network's input (MATH.md section 1). */
+/* From an image of any size to the network's input (docs/math.md section 1). */
 #ifndef CZ_FEATURES_PREPROCESS_H
 #define CZ_FEATURES_PREPROCESS_H
 

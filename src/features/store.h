@@ -10,7 +10,7 @@
 
 #include <stdbool.h>
 
-#define CZ_STORE_VERSION 1
+#define CZ_STORE_VERSION       1
 #define CZ_STORE_DEFAULT_LIMIT ((uint64_t)20 * 1000 * 1000 * 1000)
 
 typedef struct cz_store cz_store;

@@ -15,7 +15,7 @@ data=${COZAD_TEST_DATA:-$root/../shared}
 tmp=$(mktemp -d)
 _finish() {
     local code=$?
-    [ -n "${COZAD_KEEP:-}" ] && echo "kept: $tmp" || rm -rf "$tmp"
+    if [ -n "${COZAD_KEEP:-}" ]; then echo "kept: $tmp"; else rm -rf "$tmp"; fi
     exit "$code"
 }
 trap _finish EXIT

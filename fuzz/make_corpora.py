@@ -1,0 +1,50 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the hand-made seeds of the corpora: python3 fuzz/make_corpora.py. The PyTorch seeds are copies of the small files
+of tests/unit/files/pth."""
+import json
+import os
+import shutil
+import struct
+
+here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "corpora")
+pth = os.path.join(here, "..", "..", "tests", "unit", "files", "pth")
+SIZES = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8, "I64": 8, "I32": 4, "I8": 1, "U8": 1}
+
+
+def write(path, data):
+    with open(os.path.join(here, path), "wb") as f:
+        f.write(data)
+
+
+def safetensors(tensors, metadata=None):
+    header, at = {}, 0
+    if metadata is not None:
+        header["__metadata__"] = metadata
+    for name, dtype, shape in tensors:
+        size = SIZES[dtype]
+        for n in shape:
+            size *= n
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + bytes(i % 251 for i in range(at))
+
+
+write("safetensors/empty.safetensors", safetensors([]))
+write("safetensors/metadata.safetensors", safetensors([], {"a": "b", "input_mean": "[1, 2, 3]"}))
+write("safetensors/types.safetensors", safetensors([(t, t, [2, 3]) for t in SIZES], {"format": "pt"}))
+write("safetensors/scalar.safetensors", safetensors([("s", "F32", []), ("none", "F32", [0, 4])]))
+good = safetensors([("a", "F32", [4]), ("b", "F16", [2])])
+write("safetensors/overlap.safetensors", good.replace(b"[16,20]", b"[12,16]"))
+write("safetensors/hole.safetensors", good.replace(b"[16,20]", b"[18,22]") + b"\0\0")
+write("safetensors/huge.safetensors", good.replace(b'"shape":[4]', b'"shape":[4611686018427387905]'))
+write("safetensors/header.safetensors", struct.pack("<Q", 1 << 62) + good[8:])
+for name in ("basic_zip", "basic_legacy", "nested_zip", "nested_legacy", "protocol4_legacy", "deflated_zip", "evil_zip",
+             "evil_legacy", "plain_legacy", "little_endian_zip"):
+    shutil.copy(os.path.join(pth, name + ".pth"), os.path.join(here, "pth"))
+write("pth/pickle", b"\x80\x02}q\x00X\x01\x00\x00\x00aK\x01s.")
+write("model/empty.cozad", safetensors([], {"cozad": "{}"}))
+model = {"format_version": "1.0", "method": "simplenet", "backbone": {"name": "resnet18", "sha256": "0" * 64}}
+write("model/short.cozad", safetensors([("head.adaptor.weight", "F32", [4, 4])], {"cozad": json.dumps(model)}))

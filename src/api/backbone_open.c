@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/weights_find.h"
+#include "backbone/backbone.h"
+#include "util/alloc.h"
+#include "util/file.h"
+#include "weights/lookup.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char RANDOM[] = "random:";
+
+static bool is_random(const char *name)
+{
+    return strncmp(name, RANDOM, sizeof RANDOM - 1) == 0;
+}
+
+/* "random:ARCH" or "random:ARCH:SEED"; the seed is 0 unless given. */
+static cz_status open_random(const char *name, cz_backbone **out)
+{
+    const char *text = name + sizeof RANDOM - 1;
+    const char *colon = strchr(text, ':');
+    uint64_t seed = 0;
+    if (colon) {
+        char *end = NULL;
+        errno = 0;
+        seed = strtoull(colon + 1, &end, 10);
+        if (colon[1] < '0' || colon[1] > '9' || *end != '\0' || errno != 0)
+            return cz_fail(CZ_E_ARG, "\"%s\": expected random:ARCH or random:ARCH:SEED", name);
+    }
+    char *architecture = cz_strndup(text, colon ? (size_t)(colon - text) : strlen(text));
+    if (!architecture) return CZ_E_MEMORY;
+    const cz_status status = cz_backbone_random(architecture, seed, out);
+    cz_free(architecture);
+    return status;
+}
+
+static cz_status open_file(const char *name, const char *path, cz_backbone **out)
+{
+    cz_status status;
+    cz_tensors *tensors = NULL;
+    /* A path is shortened to its stem; a name stays as it was asked for. */
+    char *shown = strcmp(name, path) == 0 ? cz_path_stem(path) : cz_strdup(name);
+    if (!shown) return CZ_E_MEMORY;
+    CZ_TRY(cz_tensors_open(path, &tensors));
+    status = cz_backbone_from_tensors(tensors, shown, path, out);
+    if (status != CZ_OK && !strstr(cz_last_error(), path)) status = cz_fail_prefix(status, path);
+out:
+    cz_tensors_close(tensors);
+    cz_free(shown);
+    return status;
+}
+
+cz_status cz_backbone_open(const char *name, cz_backbone **out)
+{
+    cz_error_clear();
+    if (!name || !out) return cz_fail(CZ_E_ARG, "cz_backbone_open: a NULL argument");
+    if (is_random(name)) return open_random(name, out);
+    char *path = NULL;
+    cz_status status = cz_weights_lookup(name, &path);
+    if (status == CZ_OK) status = open_file(name, path, out);
+    cz_free(path);
+    return status;
+}
+
+cz_status cz_backbone_open_sha(const char *sha256_hex, const char *name_hint, cz_backbone **out)
+{
+    cz_status status;
+    char *path = NULL;
+    cz_backbone *b = NULL;
+    if (name_hint && is_random(name_hint)) {
+        CZ_TRY(cz_backbone_open(name_hint, &b));
+    } else {
+        CZ_TRY(cz_weights_find_sha(sha256_hex, name_hint, &path));
+        CZ_TRY(cz_backbone_open(path, &b));
+    }
+    /* The index goes by size and time; what was loaded is what counts. */
+    if (strcmp(cz_backbone_sha256(b), sha256_hex) != 0)
+        CZ_TRY(cz_fail(CZ_E_WEIGHTS, "%s is not the backbone that the model was made with", path ? path : name_hint));
+    *out = b;
+    b = NULL;
+out:
+    cz_backbone_close(b);
+    cz_free(path);
+    return status;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Image in, tapped maps out: preprocessing, feature store and backbone behind one call. Training, scoring and evaluation
+ * all come through here, so that they see the same numbers (rounded to bf16, docs/math.md section 2). */
+#ifndef CZ_API_EXTRACT_H
+#define CZ_API_EXTRACT_H
+
+#include "backbone/backbone.h"
+#include "features/patch.h"
+#include "features/preprocess.h"
+#include "features/store.h"
+
+typedef struct cz_extractor_options {
+    const char *taps;
+    const cz_prep *prep; /* belongs to the caller, must outlive the extractor */
+    size_t threads, batch;
+    cz_precision precision;
+    const cz_cache_options *cache; /* dir NULL: no store */
+    cz_log_fn log;
+    void *ctx;
+} cz_extractor_options;
+
+typedef struct cz_extractor cz_extractor;
+
+cz_status cz_extractor_create(cz_backbone *backbone, const cz_extractor_options *options, cz_extractor **out);
+void cz_extractor_destroy(cz_extractor *x);
+size_t cz_extractor_taps(const cz_extractor *x);
+const cz_tap_shape *cz_extractor_shape(const cz_extractor *x, size_t tap);
+/* bf16 values of one image: all taps one after the other, [h, w, C] each. */
+size_t cz_extractor_values(const cz_extractor *x);
+
+/* What one image became. Belongs to the extractor, valid until its next run. */
+typedef struct cz_extracted {
+    cz_geometry geometry;
+    const uint16_t *values;      /* [cz_extractor_values] bf16 */
+    const cz_store_entry *entry; /* non-NULL: `values` lie in this mapping of the feature store */
+    bool from_store;
+} cz_extracted;
+
+/* count <= batch. The caller has set the thread count (cz_threads_enter). Adds milliseconds to timing->preprocess and
+ * timing->backbone. */
+cz_status cz_extractor_run(cz_extractor *x, const cz_image *images, size_t count, cz_extracted *out, cz_timing *timing);
+/* Hands a mapping over to the caller, who releases it with cz_store_release; false when there is none. */
+bool cz_extractor_take_entry(cz_extractor *x, size_t index, cz_store_entry *out);
+/* bf16 -> the F32 maps that the pooler wants. buffer: [cz_extractor_values]; maps: [taps]. */
+void cz_extractor_widen(const cz_extractor *x, const uint16_t *values, float *buffer, const float **maps);
+
+#endif

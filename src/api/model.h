@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of cz_model, and its file: safetensors with prefixes head. state. prep. and one JSON text under the metadata
+ * key "cozad". Keys and tensors that this version does not know are kept when a model is saved again. */
+#ifndef CZ_API_MODEL_H
+#define CZ_API_MODEL_H
+
+#include "backbone/backbone.h"
+#include "features/preprocess.h"
+#include "heads/head.h"
+
+#include <jansson.h>
+#include <stdatomic.h>
+
+#define CZ_MODEL_FORMAT_MAJOR 1
+#define CZ_MODEL_FORMAT_MINOR 0
+
+struct cz_model {
+    atomic_int references;
+    cz_backbone *backbone; /* NULL: only inspected */
+    cz_head *head;
+    float *params, *state;
+    cz_prep prep;
+    char *taps, *detector;
+    char *backbone_name, *backbone_sha256;
+    double feature_scale;
+    double score_median, score_max; /* patch scores of the training photos */
+    size_t top_k;
+    json_t *meta;      /* the whole JSON, unknown keys included */
+    char *json;        /* the same as text */
+    cz_tensors *extra; /* tensors of other parts (calib. quant. backbone. …) and unknown ones */
+};
+
+/* A model without backbone from a file's bytes. Every tensor and setting is checked. */
+cz_status cz_model_parse(const uint8_t *data, size_t size, cz_model **out);
+/* Empty, one reference. */
+cz_status cz_model_create(cz_model **out);
+cz_model *cz_model_retain(cz_model *model);
+/* Makes `json` from `meta`. */
+cz_status cz_model_refresh_json(cz_model *model);
+
+#endif

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The compute engine: a small network compiler (convolutions, max pooling, residual sums) and matrix products. Nothing
+ * outside this folder knows which library does the work; engine_dnnl2*.c stand on oneDNN 2.x.
+ *
+ * Threads: oneDNN bakes the OpenMP thread count into a primitive, so cz_net and cz_matmul set the count they were made
+ * for around create and run themselves, and put the caller's back. Running inside an OpenMP region is CZ_E_ARG. One
+ * object may be run by one thread at a time. */
+#ifndef CZ_ENGINE_ENGINE_H
+#define CZ_ENGINE_ENGINE_H
+
+#include "util/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* One line: library, version, instruction set in use, as "oneDNN 2.6.3, AVX-512 …". Always terminated. */
+void cz_engine_describe(char *text, size_t size);
+
+/* ---- networks ------------------------------------------------------------------------------------------------ */
+
+/* Built node by node, then compiled once by cz_net_finalise; after that it can only be run. */
+typedef struct cz_net cz_net;
+/* A tensor between nodes: an index into the network. */
+typedef size_t cz_net_value;
+#define CZ_NET_NONE SIZE_MAX
+
+typedef struct cz_conv_desc {
+    size_t out_channels, kernel_h, kernel_w;
+    size_t stride, pad; /* both axes, all four sides */
+    const float
+        *weights;      /* [out_channels, in_channels, kernel_h, kernel_w]; read by cz_net_finalise, not kept after it */
+    const float *bias; /* [out_channels]; likewise */
+    bool relu;         /* applied last, after the residual sum */
+} cz_conv_desc;
+
+typedef struct cz_pool_desc {
+    size_t kernel, stride;
+    size_t pad_begin;            /* top and left; padding never wins the maximum */
+    size_t pad_end_h, pad_end_w; /* bottom, right */
+} cz_pool_desc;
+
+cz_status cz_net_create(cz_net **out);
+void cz_net_destroy(cz_net *net);
+/* The one input, [batch, height, width, channels] F32. */
+cz_status cz_net_input(cz_net *net, size_t batch, size_t height, size_t width, size_t channels, cz_net_value *out);
+/* out = relu?(conv(input) + bias + residual?); `residual` is CZ_NET_NONE or of the output's shape. */
+cz_status cz_net_conv(cz_net *net, cz_net_value input, cz_net_value residual, const cz_conv_desc *desc,
+                      cz_net_value *out);
+cz_status cz_net_max_pool(cz_net *net, cz_net_value input, const cz_pool_desc *desc, cz_net_value *out);
+/* Keeps a value (not the input) readable after a run. Marking twice is harmless. */
+cz_status cz_net_mark_output(cz_net *net, cz_net_value value);
+/* Chooses layouts, packs the weights, plans memory. fp32 means direct convolution. */
+cz_status cz_net_finalise(cz_net *net, size_t threads, cz_precision precision);
+/* input: [batch, height, width, channels] F32. */
+cz_status cz_net_run(cz_net *net, const float *input);
+/* [batch, height, width, channels] F32 of a marked value, valid until the next run; NULL for one that is not marked. */
+const float *cz_net_output(const cz_net *net, cz_net_value value);
+/* Shape of any value: batch, height, width, channels. */
+void cz_net_shape(const cz_net *net, cz_net_value value, size_t shape[4]);
+/* Bytes of packed weights, activations and scratch of a finalised network. */
+size_t cz_net_memory(const cz_net *net);
+
+/* ---- matrix products ------------------------------------------------------------------------------------------ */
+
+/* C = alpha op(A) op(B) + beta C, row-major; op(A) [M, K], op(B) [K, N], C [M, N]; `lda` … are row strides in floats of
+ * the matrices as stored. Uses the OpenMP thread count in force. beta = 0 never reads C. */
+cz_status cz_engine_sgemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a,
+                          size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc);
+
+/* C = A B + bias with a B that is packed once. */
+typedef struct cz_matmul cz_matmul;
+typedef struct cz_matmul_desc {
+    size_t m, n, k;
+    const float *b; /* [k, n], or [n, k] when b_is_nk; copied */
+    bool b_is_nk;
+    const float *bias; /* [n] or NULL; copied */
+    size_t threads;    /* > 0 */
+} cz_matmul_desc;
+cz_status cz_engine_matmul_create(const cz_matmul_desc *desc, cz_matmul **out);
+/* a: [m, k], c: [m, n], both dense. */
+cz_status cz_engine_matmul_run(cz_matmul *mm, const float *a, float *c);
+void cz_engine_matmul_destroy(cz_matmul *mm);
+size_t cz_engine_matmul_memory(const cz_matmul *mm);
+
+#endif

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+bool cli_quiet;
+static volatile sig_atomic_t interrupts;
+
+int cli_exit_code(cz_status status)
+{
+    switch (status) {
+    case CZ_OK:
+        return CLI_OK;
+    case CZ_E_ARG:
+        return CLI_USAGE;
+    case CZ_E_FORMAT:
+    case CZ_E_LIMIT:
+    case CZ_E_UNSUPPORTED:
+    case CZ_E_NO_IMAGES:
+        return CLI_SOME_FAILED;
+    case CZ_E_MODEL:
+    case CZ_E_WEIGHTS:
+        return CLI_BAD_MODEL;
+    case CZ_E_CANCELLED:
+        return CLI_INTERRUPTED;
+    default:
+        return CLI_RESOURCES;
+    }
+}
+
+static void say(const char *format, va_list arguments)
+{
+    char line[2048];
+    (void)vsnprintf(line, sizeof line, format, arguments);
+    for (char *p = line; *p != '\0'; p++) {
+        if ((unsigned char)*p < 0x20 || *p == 0x7f) *p = '?';
+    }
+    cli_progress_end();
+    (void)fprintf(stderr, "cozad: %s\n", line);
+}
+
+void cli_error(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    say(format, arguments);
+    va_end(arguments);
+}
+
+void cli_note(const char *format, ...)
+{
+    if (cli_quiet) return;
+    va_list arguments;
+    va_start(arguments, format);
+    say(format, arguments);
+    va_end(arguments);
+}
+
+int cli_fail(cz_status status)
+{
+    if (status == CZ_E_CANCELLED) {
+        cli_error("interrupted");
+    } else {
+        const char *reason = cz_last_error();
+        cli_error("%s", reason[0] != '\0' ? reason : cz_status_name(status));
+    }
+    return cli_exit_code(status);
+}
+
+int cli_fail_model(cz_status status)
+{
+    const int code = cli_fail(status);
+    const bool opening =
+        status == CZ_E_FORMAT || status == CZ_E_LIMIT || status == CZ_E_UNSUPPORTED || status == CZ_E_IO;
+    return opening ? CLI_BAD_MODEL : code;
+}
+
+static void on_signal(int number)
+{
+    (void)number;
+    if (++interrupts > 2) _exit(CLI_INTERRUPTED); /* a third ^C means it */
+}
+
+void cli_catch_interrupts(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_signal;
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+    action.sa_handler = SIG_IGN;
+    (void)sigaction(SIGPIPE, &action, NULL);
+    (void)sigaction(SIGXFSZ, &action, NULL); /* a file size limit becomes an error of write() */
+}
+
+bool cli_interrupted(void)
+{
+    return interrupts > 0;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static struct {
+    char what[32];
+    double begin, shown;
+    size_t done_at_begin;
+    bool visible;
+} bar;
+
+void cli_progress_end(void)
+{
+    if (bar.visible) (void)fputs("\r\033[K", stderr);
+    bar.visible = false;
+    bar.what[0] = '\0';
+}
+
+static void draw(const char *what, size_t done, size_t total, const char *detail, double elapsed)
+{
+    char filled[25];
+    const size_t full = total > 0 ? done * 24 / total : 0;
+    for (size_t i = 0; i < 24; i++) filled[i] = i < full ? '#' : '.';
+    filled[24] = '\0';
+    const size_t fresh = done > bar.done_at_begin ? done - bar.done_at_begin : 0;
+    const double left = fresh > 0 ? elapsed / (double)fresh * (double)(total - done) : 0.0;
+    (void)fprintf(stderr, "\r\033[K%-10s [%s] %zu/%zu  %.1f/s  %d:%02d left  %.40s", what, filled, done, total,
+                  elapsed > 0 ? (double)fresh / elapsed : 0.0, (int)left / 60, (int)left % 60, detail);
+    bar.visible = true;
+}
+
+int cli_progress(void *ctx, const char *what, size_t done, size_t total, const char *detail)
+{
+    (void)ctx;
+    static int terminal = -1;
+    if (terminal < 0) terminal = isatty(STDERR_FILENO);
+    const double time = now();
+    if (strncmp(bar.what, what, sizeof bar.what - 1) != 0) {
+        cli_progress_end();
+        (void)snprintf(bar.what, sizeof bar.what, "%s", what);
+        bar.begin = time;
+        bar.shown = time;
+        bar.done_at_begin = done;
+    }
+    if (terminal && !cli_quiet && time - bar.begin > 2.0 && time - bar.shown > 0.2) {
+        bar.shown = time;
+        draw(what, done, total, detail, time - bar.begin);
+    }
+    if (done >= total) cli_progress_end();
+    return cli_interrupted();
+}
+
+void cli_log(void *ctx, const char *message)
+{
+    (void)ctx;
+    cli_note("%s", message);
+}
+
+bool cli_colour(FILE *stream)
+{
+    const char *no = getenv("NO_COLOR");
+    return (no == NULL || no[0] == '\0') && isatty(fileno(stream));
+}
+
+const char *cli_bytes(uint64_t bytes, char buffer[32])
+{
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB"};
+    double value = (double)bytes;
+    size_t unit = 0;
+    while (value >= 1000.0 && unit < 4) {
+        value /= 1000.0;
+        unit++;
+    }
+    (void)snprintf(buffer, 32, unit == 0 ? "%.0f %s" : "%.1f %s", value, units[unit]);
+    return buffer;
+}
+
+int cli_finish_output(int code)
+{
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        cli_error("standard output: cannot write");
+        return CLI_RESOURCES;
+    }
+    return code;
+}

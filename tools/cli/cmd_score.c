@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common.h"
+#include "pictures.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const cli_verb verb = {
+    "score", "-m MODEL [options] PATH...", "Scores photos and folders of photos: the higher, the more anomalous.",
+    "One result a photo on stdout as soon as it is known. --maps writes PHOTO.map.png for each, 16-bit gray at the "
+    "photo's "
+    "own size with the raw range in the text chunks cozad:low and cozad:high; --overlay adds PHOTO.overlay.png, "
+    "coloured, with "
+    "one scale for all photos of a run. Region, ignore mask and fit are the model's unless given here. A photo that "
+    "cannot be "
+    "read is reported, the others are scored all the same, and the exit code is 3.",
+    "  cozad score -m part.cozad photos/today\n"
+    "  cozad score -m part.cozad photos/today --maps maps --overlay --report today.html\n"
+    "  cozad score -m part.cozad camera.png --json\n"
+    "  cozad score -m part.cozad camera.png --gate 0.2 || stop-the-line      (exit code 1: anomaly)"};
+
+typedef struct arguments {
+    const char *model, *backbone, *roi, *mask, *fit, *range, *report, *gate;
+    size_t threads, batch;
+    common_options common;
+    pictures pictures;
+    double threshold;
+    size_t missing; /* arguments that are not there */
+} arguments;
+
+/* A running `score`. */
+typedef struct run {
+    arguments *a;
+    const input_list *list;
+    cz_session *session;
+    size_t failed, anomalies;
+} run;
+
+static void print_failure(const arguments *a, const char *path)
+{
+    const char *reason = cz_last_error();
+    const bool named = strstr(reason, path) != NULL;
+    cli_error("%s%s%s", named ? "" : path, named ? "" : ": ", reason);
+    if (a->common.json) {
+        common_print_json(json_pack("{s:s, s:s}", "path", path, "error", reason));
+    } else if (a->common.csv) {
+        common_print_csv_field(path);
+        printf(",,,,");
+        common_print_csv_field(reason);
+        printf("\n");
+    }
+}
+
+static void print_score(const run *r, const input *item, const cz_image *photo, const cz_result *result)
+{
+    const arguments *a = r->a;
+    if (a->common.json) {
+        json_t *line = json_pack("{s:s, s:o, s:I, s:I, s:b}", "path", item->path, "score",
+                                 common_json_real(result->score), "width", (json_int_t)photo->width, "height",
+                                 (json_int_t)photo->height, "from_cache", result->from_cache);
+        if (a->gate != NULL) (void)json_object_set_new(line, "anomaly", json_boolean(result->score > a->threshold));
+        if (a->pictures.maps_dir != NULL) (void)json_object_set_new(line, "map", json_string(a->pictures.map_path));
+        if (a->pictures.maps_dir != NULL && a->pictures.overlay) {
+            (void)json_object_set_new(line, "overlay", json_string(a->pictures.overlay_path));
+        }
+        common_print_json(line);
+    } else if (a->common.csv) {
+        common_print_csv_field(item->path);
+        printf(",%.9g,%zu,%zu,\n", result->score, photo->width, photo->height);
+    } else {
+        const bool anomaly = a->gate != NULL && result->score > a->threshold;
+        const bool colour = anomaly && cli_colour(stdout);
+        printf("%s%9.4f  %s%s%s\n", colour ? "\033[31m" : "", result->score, item->path, anomaly ? "  ANOMALY" : "",
+               colour ? "\033[0m" : "");
+    }
+    (void)fflush(stdout);
+}
+
+/* Photos that could be read of the next `wanted`; pictures[i] belongs to index[i]. */
+static size_t read_chunk(run *r, size_t *next, size_t wanted, cz_picture *photos, size_t *index)
+{
+    size_t count = 0;
+    while (count < wanted && *next < r->list->count) {
+        const input *item = &r->list->items[*next];
+        const cz_status status = cz_picture_read(item->path, &r->a->common.read, &photos[count]);
+        if (status == CZ_OK) {
+            index[count++] = *next;
+        } else {
+            print_failure(r->a, item->path);
+            r->failed++;
+        }
+        (*next)++;
+    }
+    return count;
+}
+
+static cz_status score_chunk(run *r, cz_picture *photos, const size_t *index, size_t count)
+{
+    cz_image *images = calloc(count, sizeof *images);
+    cz_result *results = calloc(count, sizeof *results);
+    cz_status status = CZ_OK;
+    if (images == NULL || results == NULL) {
+        free(images);
+        free(results);
+        return cz_source_error(CZ_E_MEMORY, "out of memory");
+    }
+    for (size_t i = 0; i < count; i++) images[i] = photos[i].image;
+    bool whole = count > 1 && cz_score_batch(r->session, images, count, results) == CZ_OK;
+    for (size_t i = 0; i < count && status == CZ_OK; i++) {
+        const input *item = &r->list->items[index[i]];
+        /* One photo that does not fit (a region outside it, say) must not take its neighbours along. */
+        if (!whole && (status = cz_score(r->session, &images[i], &results[i])) == CZ_E_ARG) {
+            print_failure(r->a, item->path);
+            r->failed++;
+            status = CZ_OK;
+            continue;
+        }
+        if (status == CZ_OK && results[i].map != NULL) {
+            status = pictures_add(&r->a->pictures, item, &images[i], &results[i], NULL);
+        }
+        if (status != CZ_OK) break;
+        if (r->a->gate != NULL && results[i].score > r->a->threshold) r->anomalies++;
+        print_score(r, item, &images[i], &results[i]);
+    }
+    free(images);
+    free(results);
+    return status;
+}
+
+static int score_all(run *r)
+{
+    const size_t batch = r->a->batch;
+    cz_picture *photos = calloc(batch, sizeof *photos);
+    size_t *index = calloc(batch, sizeof *index), next = 0;
+    int code = CLI_OK;
+    if (photos == NULL || index == NULL) {
+        cli_error("out of memory");
+        code = CLI_RESOURCES;
+    }
+    while (code == CLI_OK && next < r->list->count) {
+        if (cli_progress(NULL, "scoring", next, r->list->count, "") != 0) {
+            cli_error("interrupted after %zu of %zu photos", next, r->list->count);
+            code = CLI_INTERRUPTED;
+            break;
+        }
+        const size_t count = read_chunk(r, &next, batch, photos, index);
+        const cz_status status = count > 0 ? score_chunk(r, photos, index, count) : CZ_OK;
+        for (size_t i = 0; i < count; i++) cz_picture_free(&photos[i]);
+        if (status != CZ_OK) code = cli_fail(status);
+    }
+    cli_progress_end();
+    free(photos);
+    free(index);
+    if (code == CLI_OK && r->anomalies > 0) return CLI_ANOMALY;
+    return code == CLI_OK && r->failed > 0 ? CLI_SOME_FAILED : code;
+}
+
+static int write_page(const run *r, const cz_model *model)
+{
+    report *page = r->a->pictures.page;
+    char photos[32];
+    (void)snprintf(photos, sizeof photos, "%zu", r->list->count + r->a->missing - r->failed);
+    const report_fact facts[] = {{"Model", r->a->model}, {"Photos scored", photos}, {"cozad", cz_version()}};
+    const cz_backbone *backbone = cz_model_backbone(model);
+    cz_status status =
+        report_set_title(page, "What is not normal", "Photos sorted by score, the most anomalous first.");
+    if (status == CZ_OK) status = report_set_facts(page, facts, sizeof facts / sizeof *facts);
+    if (status == CZ_OK) {
+        status = report_set_backbone(page, cz_backbone_name(backbone),
+                                     strncmp(cz_backbone_name(backbone), "random:", 7) == 0);
+    }
+    report_set_scale(page, r->a->pictures.low, r->a->pictures.high);
+    if (r->a->gate != NULL) report_set_threshold(page, r->a->threshold);
+    if (status == CZ_OK) status = report_write(page, r->a->report);
+    if (status != CZ_OK) return cli_fail(status);
+    cli_note("%s: written", r->a->report);
+    return CLI_OK;
+}
+
+static int open_session(arguments *a, const cz_model *model, cz_session **out)
+{
+    cz_session_options options = CZ_SESSION_OPTIONS_INIT;
+    cz_roi roi;
+    cz_picture mask = {0};
+    const cz_fit fit = a->fit != NULL ? parse_fit(a->fit) : CZ_FIT_SQUASH;
+    const bool mapped = a->pictures.maps_dir != NULL || a->report != NULL;
+    options.threads = a->threads;
+    options.max_batch = a->batch;
+    options.map = mapped ? CZ_MAP_ORIGINAL : CZ_MAP_NONE;
+    options.cache = a->common.cache;
+    options.log = cli_log;
+    if (a->fit != NULL) options.fit = &fit;
+    if (a->roi != NULL) {
+        if (!parse_roi(a->roi, &roi)) {
+            cli_error("--roi: \"%s\" is not x,y,width,height", a->roi);
+            return CLI_USAGE;
+        }
+        options.roi = &roi;
+    }
+    cz_status status = CZ_OK;
+    if (a->mask != NULL) {
+        status = cz_picture_read_mask(a->mask, &a->common.read, &mask);
+        options.ignore_mask = &mask.image;
+    }
+    if (status == CZ_OK) status = cz_session_open(model, &options, out);
+    cz_picture_free(&mask);
+    return status == CZ_OK ? CLI_OK : cli_fail(status);
+}
+
+static int score(arguments *a, const input_list *list)
+{
+    run r = {a, list, NULL, a->missing, 0};
+    cz_model *model = NULL;
+    int code = common_open_model(a->model, a->backbone, &model);
+    if (code != CLI_OK) return code;
+    cz_model_scale(model, &a->pictures.low, &a->pictures.high);
+    cz_status status = CZ_OK;
+    if (a->range != NULL && !pictures_parse_range(a->range, &a->pictures.low, &a->pictures.high)) {
+        cli_error("--range: \"%s\" is not LOW,HIGH", a->range);
+        code = CLI_USAGE;
+    }
+    if (code == CLI_OK && (status = pictures_check(&a->pictures, list)) != CZ_OK) code = cli_fail(status);
+    if (code == CLI_OK && a->report != NULL) code = common_check_writable(a->report);
+    if (code == CLI_OK && a->report != NULL && (status = report_open(0, &a->pictures.page)) != CZ_OK)
+        code = cli_fail(status);
+    if (code == CLI_OK) code = open_session(a, model, &r.session);
+    if (code == CLI_OK) {
+        code = score_all(&r);
+        const bool done = code == CLI_OK || code == CLI_ANOMALY || code == CLI_SOME_FAILED;
+        if (done && a->report != NULL) {
+            const int written = write_page(&r, model);
+            if (written != CLI_OK) code = written;
+        }
+    }
+    cz_session_close(r.session);
+    cz_model_close(model);
+    return code;
+}
+
+static int check(arguments *a, const cli_list *args)
+{
+    if (a->model == NULL || args->count == 0) {
+        cli_error("score needs -m MODEL and at least one photo or folder; see 'cozad score --help'");
+        return CLI_USAGE;
+    }
+    if (a->common.json && a->common.csv) {
+        cli_error("--json and --csv exclude each other");
+        return CLI_USAGE;
+    }
+    if (a->batch == 0 || a->batch > 1024) {
+        cli_error("--batch: 1 to 1024");
+        return CLI_USAGE;
+    }
+    if (a->gate != NULL) {
+        char *end;
+        a->threshold = strtod(a->gate, &end);
+        if (end == a->gate || *end != '\0' || !isfinite(a->threshold)) {
+            cli_error("--gate: \"%s\" is not a number", a->gate);
+            return CLI_USAGE;
+        }
+    }
+    return CLI_OK;
+}
+
+int cmd_score(int argc, char **argv)
+{
+    arguments a = {.batch = 1};
+    common_init(&a.common);
+    const cli_option options[] = {
+        {"model", 'm', CLI_STRING, &a.model, "MODEL", "model file", NULL},
+        {"backbone", 0, CLI_STRING, &a.backbone, "NAME|FILE", "weights; found by the model's SHA-256 unless given",
+         NULL},
+        {"maps", 0, CLI_STRING, &a.pictures.maps_dir, "DIR", "write a heat map for each photo", NULL},
+        {"overlay", 0, CLI_FLAG, &a.pictures.overlay, NULL, "with --maps: also a coloured map over the photo", NULL},
+        {"range", 0, CLI_STRING, &a.range, "LOW,HIGH", "ends of the colour scale; the model's unless given", NULL},
+        {"report", 0, CLI_STRING, &a.report, "FILE", "write one HTML page, photos sorted by score", NULL},
+        {"gate", 0, CLI_STRING, &a.gate, "SCORE", "exit code 1 when a photo scores above", NULL},
+        {"roi", 0, CLI_STRING, &a.roi, "x,y,w,h", "instead of the model's region", NULL},
+        {"ignore-mask", 0, CLI_STRING, &a.mask, "FILE", "instead of the model's mask", NULL},
+        {"fit", 0, CLI_CHOICE, &a.fit, NULL, "instead of the model's fit", "squash|letterbox|crop"},
+        {"batch", 0, CLI_SIZE, &a.batch, "N", "photos computed at once", NULL},
+        {"threads", 0, CLI_SIZE, &a.threads, "N", "0: all", NULL},
+        COMMON_CACHE_OPTIONS(a.common),
+        COMMON_READ_OPTIONS(a.common),
+        {"json", 0, CLI_FLAG, &a.common.json, NULL, "JSON Lines", NULL},
+        {"csv", 0, CLI_FLAG, &a.common.csv, NULL, "comma-separated values with a header", NULL},
+    };
+    cli_list args = {NULL, 0};
+    input_list list = {NULL, 0, 0};
+    int code = cli_parse(&verb, options, sizeof options / sizeof *options, argc, argv, &args);
+    if (code < 0)
+        code = check(&a, &args);
+    else
+        goto out;
+    if (a.common.csv && code == CLI_OK) printf("path,score,width,height,error\n");
+    for (size_t i = 0; i < args.count && code == CLI_OK; i++) {
+        const cz_status status = inputs_add_path(&list, args.items[i]);
+        if (status == CZ_E_MEMORY) code = cli_fail(status);
+        if (status != CZ_OK && status != CZ_E_MEMORY) {
+            print_failure(&a, args.items[i]);
+            a.missing++;
+        }
+    }
+    if (code == CLI_OK && list.count == 0) {
+        if (a.missing == 0) cli_error("%s: there are no images", args.items[0]);
+        code = CLI_SOME_FAILED;
+    }
+    if (code == CLI_OK) {
+        common_finish(&a.common);
+        code = score(&a, &list);
+    }
+out:
+    pictures_free(&a.pictures);
+    inputs_free(&list);
+    cli_list_free(&args);
+    return cli_finish_output(code);
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From arguments to lists of image files: folders are searched, data-set layouts are read. */
+#ifndef INPUTS_H
+#define INPUTS_H
+
+#include "cozad/cozad_io.h"
+
+#include <stdbool.h>
+
+typedef enum input_split { INPUT_ANY = 0, INPUT_TRAIN = 1, INPUT_TEST = 2 } input_split;
+
+typedef struct input {
+    char *path;     /* as the argument was given, plus '/' and the path below it for folders */
+    char *relative; /* below its argument; the file's own name for a file argument */
+    char *mask;     /* NULL: none */
+    char *category; /* the folder that names the defect, "good", or "" */
+    int label;      /* -1 unknown, 0 normal, 1 anomalous */
+    input_split split;
+} input;
+
+typedef struct input_list {
+    input *items;
+    size_t count, room;
+} input_list;
+
+void inputs_free(input_list *list);
+/* A file, or every image below a folder (hidden files left out, links to folders not followed), sorted by path. A path
+ * that cannot be read is CZ_E_IO. */
+cz_status inputs_add_path(input_list *list, const char *path);
+/* layout: "mvtec" (train/good, test/KIND, ground_truth/KIND/NAME_mask.png) or "csv" (split.csv with the columns path, split,
+ * label, mask in any order); NULL or "auto": detected. Paths in the CSV that leave `root` are refused. */
+cz_status inputs_add_dataset(input_list *list, const char *root, const char *layout);
+/* "mvtec", "csv" or NULL */
+const char *inputs_detect_layout(const char *root);
+
+/* An image source over the items chosen; for cz_train. */
+typedef struct input_source {
+    const input_list *list;
+    size_t *chosen; /* indices of items; freed by input_source_free */
+    size_t count, failed;
+    cz_read_options read;
+    cz_picture picture;
+} input_source;
+/* All items of `split` with a label other than 1 (INPUT_ANY: whatever split). */
+cz_status input_source_open(const input_list *list, input_split split, const cz_read_options *read, input_source *out);
+void input_source_free(input_source *s);
+/* Points into `s`, which must stay where it is. */
+cz_image_source input_source_callbacks(input_source *s);
+
+/* "x,y,w,h" */
+bool parse_roi(const char *text, cz_roi *out);
+/* "256" or "256x512" (width x height) */
+bool parse_size(const char *text, size_t *width, size_t *height);
+/* fit names as in the option tables */
+cz_fit parse_fit(const char *name);
+
+#endif

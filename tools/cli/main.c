@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli.h"
+
+#include <string.h>
+
+static const struct {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+} verbs[] = {
+    {"train", "learn what normal looks like from a folder of photos", cmd_train},
+    {"score", "score photos with a model; heat maps, overlays, a page", cmd_score},
+    {"eval", "AUROC on a labelled data set", cmd_eval},
+    {"info", "describe a model file", cmd_info},
+    {"features", "write intermediates of the network as safetensors", cmd_features},
+    {"weights", "list, inspect, convert, verify and download backbone weights", cmd_weights},
+    {"cache", "list, prune and verify the feature store", cmd_cache},
+    {"bench", "time every stage on this machine", cmd_bench},
+    {"synth", "make pictures with known defects to try things on", cmd_synth},
+};
+
+static void print_help(void)
+{
+    printf("Usage: cozad VERB [options]\n\nFinds what is not normal in pictures.\n\nVerbs:\n");
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) printf("  %-10s %s\n", verbs[i].name, verbs[i].summary);
+    printf("\n'cozad VERB --help' says more, with examples. 'cozad --version' prints library versions and processor "
+           "features.\n"
+           "\nExit codes: 0 ok, 1 anomaly (score --gate), 2 usage, 3 some inputs failed, 4 bad model or weights,\n"
+           "5 resources (disk, memory, network), 130 interrupted.\n\nExample:\n"
+           "  cozad train --normal photos/good -o part.cozad && cozad score -m part.cozad photos/today --report "
+           "today.html\n");
+}
+
+int main(int argc, char **argv)
+{
+    cli_catch_interrupts();
+    if (argc < 2) {
+        cli_error("which verb? see 'cozad --help'");
+        return CLI_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_help();
+        return cli_finish_output(CLI_OK);
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("cozad %s\n%s\n", cz_version(), cz_build_info());
+        return cli_finish_output(CLI_OK);
+    }
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
+        if (strcmp(argv[1], verbs[i].name) == 0) return verbs[i].run(argc - 1, argv + 1);
+    }
+    cli_error("there is no verb \"%s\"; see 'cozad --help'", argv[1]);
+    return CLI_USAGE;
+}

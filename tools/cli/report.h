@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One self-contained HTML page about a run: pictures sorted by score beside their heat maps, the distribution of scores, a
+ * table of figures, what was done and how to do it again. No script, style, font or picture comes from elsewhere.
+ *
+ *   report_open → report_set_… in any order → report_add_item for each picture as it is scored → report_write → report_close
+ *
+ * Only small JPEGs are kept, of at most `max_shown` pictures; of the others the score alone. */
+#ifndef REPORT_H
+#define REPORT_H
+
+#include "cozad/cozad.h"
+
+#include <stdbool.h>
+
+enum { REPORT_MAX_SHOWN = 400, REPORT_THUMB = 192 };
+
+typedef struct report report;
+
+typedef struct report_item {
+    const char *path;
+    double score;            /* finite; higher is more anomalous */
+    int label;               /* -1 unknown, 0 normal, 1 anomalous */
+    const char *category;    /* "" or NULL: none */
+    const char *note;        /* the folder that names the defect, say; "" or NULL: none */
+    const cz_image *photo;   /* any size, shrunk here */
+    const cz_image *overlay; /* NULL: none; as the photo */
+    const cz_image *truth;   /* NULL: none; GRAY8, pixels >= 128 are defective; its outline is drawn on the overlay */
+} report_item;
+
+typedef struct report_fact {
+    const char *name, *value;
+} report_fact;
+
+typedef struct report_metric {
+    const char *category;            /* "mean" is set apart */
+    double image_auroc, pixel_auroc; /* 0…1; NaN: not known, shown as a dash */
+    size_t normal, anomalous;        /* pictures of each kind */
+} report_metric;
+
+/* `max_shown` 0: REPORT_MAX_SHOWN. */
+cz_status report_open(size_t max_shown, report **out);
+void report_close(report *r);
+/* Texts are copied by all of these. `title` heads the page; `lead` is a paragraph under it and may be NULL. */
+cz_status report_set_title(report *r, const char *title, const char *lead);
+/* Shown in the order given: model, backbone, training photos, image size, date … Replaces earlier ones. */
+cz_status report_set_facts(report *r, const report_fact *facts, size_t count);
+/* Also states, where `random` is true, that random weights make the page a demonstration and not a measure of quality. */
+cz_status report_set_backbone(report *r, const char *name, bool random);
+cz_status report_set_metrics(report *r, const report_metric *rows, size_t count);
+/* Raw values at both ends of the colour scale. Without it the legend has no numbers. */
+void report_set_scale(report *r, double low, double high);
+/* Scores at or above are called anomalous. Without it, and with labels, the threshold of best F1 is drawn for each
+ * category, and the page says that it comes from the labels. */
+void report_set_threshold(report *r, double threshold);
+/* One step of "What was done"; `command` (may be NULL) is shown as typed. */
+cz_status report_add_step(report *r, const char *text, const char *command);
+/* Encodes the thumbnails at once; nothing of `item` is needed afterwards. */
+cz_status report_add_item(report *r, const report_item *item);
+/* To a temporary file beside `path`, then renamed: an earlier page stays whole on failure. A full disk is CZ_E_NO_SPACE. */
+cz_status report_write(const report *r, const char *path);
+
+#endif
