@@ -33,9 +33,10 @@ static cz_status read_header(bmp_reader *r)
     if (r->size < FILE_HEADER + 12) return cz_fail(CZ_E_FORMAT, "BMP: the file is cut off in its header");
     r->header = u32(p);
     bool core = r->header == 12; /* OS/2 1: 16-bit sizes, three bytes a palette entry */
-    if (!core && (r->header < 40 || r->header > 124)) return cz_fail(CZ_E_FORMAT, "BMP: unknown header of %u bytes",
-                                                                     (unsigned)r->header);
-    if (r->size < (size_t)FILE_HEADER + r->header) return cz_fail(CZ_E_FORMAT, "BMP: the file is cut off in its header");
+    if (!core && (r->header < 40 || r->header > 124))
+        return cz_fail(CZ_E_FORMAT, "BMP: unknown header of %u bytes", (unsigned)r->header);
+    if (r->size < (size_t)FILE_HEADER + r->header)
+        return cz_fail(CZ_E_FORMAT, "BMP: the file is cut off in its header");
     unsigned planes = u16(p + (core ? 8 : 12));
     r->bits = u16(p + (core ? 10 : 14));
     if (core) {
@@ -53,7 +54,8 @@ static cz_status read_header(bmp_reader *r)
     }
     if (planes != 1) return cz_fail(CZ_E_FORMAT, "BMP: %u planes in place of 1", planes);
     if (r->compression == RLE8 || r->compression == RLE4)
-        return cz_fail(CZ_E_UNSUPPORTED, "BMP: run-length compression is not supported; save it uncompressed or as PNG");
+        return cz_fail(CZ_E_UNSUPPORTED,
+                       "BMP: run-length compression is not supported; save it uncompressed or as PNG");
     if (r->compression != RGB && r->compression != BITFIELDS && r->compression != ALPHABITFIELDS)
         return cz_fail(CZ_E_UNSUPPORTED, "BMP: compression %u is not supported", (unsigned)r->compression);
     if (r->bits != 1 && r->bits != 4 && r->bits != 8 && r->bits != 16 && r->bits != 24 && r->bits != 32)
@@ -119,8 +121,8 @@ static cz_status locate_pixels(bmp_reader *r, size_t after)
     if (r->pixels < after || r->pixels > r->size) return cz_fail(CZ_E_FORMAT, "BMP: pixels outside of the file");
     size_t left = r->size - r->pixels;
     if (r->stride > left / (size_t)r->height)
-        return cz_fail(CZ_E_FORMAT, "BMP: the file is cut off: %zu bytes of pixels, %zu x %zu expected", left, r->stride,
-                       (size_t)r->height);
+        return cz_fail(CZ_E_FORMAT, "BMP: the file is cut off: %zu bytes of pixels, %zu x %zu expected", left,
+                       r->stride, (size_t)r->height);
     return CZ_OK;
 }
 
@@ -130,7 +132,8 @@ static cz_status palette_row(const bmp_reader *r, const uint8_t *from, uint8_t *
     for (size_t x = 0; x < (size_t)r->width; x++) {
         unsigned shift = (unsigned)(per_byte - 1 - x % per_byte) * r->bits;
         unsigned index = (unsigned)from[x / per_byte] >> shift & mask;
-        if (index >= r->colours) return cz_fail(CZ_E_FORMAT, "BMP: a pixel of colour %u of %u", index, (unsigned)r->colours);
+        if (index >= r->colours)
+            return cz_fail(CZ_E_FORMAT, "BMP: a pixel of colour %u of %u", index, (unsigned)r->colours);
         if (r->gray)
             to[x] = r->palette[index][0];
         else

@@ -12,11 +12,14 @@ typedef struct magic {
     size_t at;
     const char *bytes;
     size_t length;
-    const char *name; /* for messages */
+    const char *name;    /* for messages */
     cz_decode_fn decode; /* NULL: recognised so that the message can name it */
 } magic;
 
-#define AT(offset, text, name, decode) { offset, text, sizeof(text) - 1, name, decode }
+#define AT(offset, text, name, decode)                                                                                 \
+    {                                                                                                                  \
+        offset, text, sizeof(text) - 1, name, decode                                                                   \
+    }
 
 static const magic known[] = {
     AT(0, "\xFF\xD8\xFF", "JPEG", cz_jpeg_decode),
@@ -52,14 +55,15 @@ static const magic known[] = {
 static bool is_bmp(const cz_encoded *in)
 {
     /* "BM" alone begins many a text: the header's size must be one that exists */
-    return in->size >= 18 && in->bytes[0] == 'B' && in->bytes[1] == 'M' && in->bytes[14] >= 12 && in->bytes[14] <= 124 &&
-           !in->bytes[15] && !in->bytes[16] && !in->bytes[17];
+    return in->size >= 18 && in->bytes[0] == 'B' && in->bytes[1] == 'M' && in->bytes[14] >= 12 &&
+           in->bytes[14] <= 124 && !in->bytes[15] && !in->bytes[16] && !in->bytes[17];
 }
 
 static bool is_pnm(const cz_encoded *in)
 {
     const uint8_t *p = in->bytes;
-    return in->size >= 3 && p[0] == 'P' && p[1] >= '1' && p[1] <= '6' && (p[2] == ' ' || p[2] == '#' || (p[2] >= 9 && p[2] <= 13));
+    return in->size >= 3 && p[0] == 'P' && p[1] >= '1' && p[1] <= '6' &&
+           (p[2] == ' ' || p[2] == '#' || (p[2] >= 9 && p[2] <= 13));
 }
 
 static bool is_text(const cz_encoded *in)
@@ -75,8 +79,8 @@ static cz_status fail_unknown(const cz_encoded *in)
     if (is_text(in)) return cz_fail(CZ_E_FORMAT, "not an image: a text file");
     uint8_t b[4] = {0};
     memcpy(b, in->bytes, in->size < 4 ? in->size : 4);
-    return cz_fail(CZ_E_FORMAT, "not an image of a known format (%zu bytes, the first are %02x %02x %02x %02x)", in->size,
-                   b[0], b[1], b[2], b[3]);
+    return cz_fail(CZ_E_FORMAT, "not an image of a known format (%zu bytes, the first are %02x %02x %02x %02x)",
+                   in->size, b[0], b[1], b[2], b[3]);
 }
 
 static cz_status find_decoder(const cz_encoded *in, cz_decode_fn *decode)
@@ -89,7 +93,8 @@ static cz_status find_decoder(const cz_encoded *in, cz_decode_fn *decode)
             return cz_fail(CZ_E_UNSUPPORTED, "a %s file; supported are JPEG, PNG, TIFF, BMP and PNM", m->name);
 #ifndef COZAD_WITH_VIPS
         if (m->decode == cz_vips_decode)
-            return cz_fail(CZ_E_UNSUPPORTED, "a %s file, and this build has no libvips (COZAD_WITH_VIPS) to read it", m->name);
+            return cz_fail(CZ_E_UNSUPPORTED, "a %s file, and this build has no libvips (COZAD_WITH_VIPS) to read it",
+                           m->name);
 #endif
         *decode = m->decode;
         return CZ_OK;
@@ -125,7 +130,8 @@ static cz_status settle(const cz_read_options *options, uint64_t *max_pixels, ui
     *max_pixels = CZ_DEFAULT_MAX_PIXELS;
     *max_bytes = CZ_DEFAULT_MAX_BYTES;
     if (!options) return CZ_OK;
-    if (options->struct_size < sizeof(cz_read_options)) return cz_fail(CZ_E_ARG, "cz_read_options without its struct_size");
+    if (options->struct_size < sizeof(cz_read_options))
+        return cz_fail(CZ_E_ARG, "cz_read_options without its struct_size");
     if (options->max_pixels) *max_pixels = options->max_pixels;
     if (options->max_bytes) *max_bytes = options->max_bytes;
     /* far above any memory, far below where sums of sizes wrap */
@@ -142,7 +148,8 @@ cz_status cz_picture_decode(const void *bytes, size_t size, const cz_read_option
     uint64_t max_bytes;
     cz_status status = settle(options, &in.max_pixels, &max_bytes);
     if (status != CZ_OK) return status;
-    if (size > max_bytes) return cz_fail(CZ_E_LIMIT, "%zu bytes, more than the limit of %llu", size, (unsigned long long)max_bytes);
+    if (size > max_bytes)
+        return cz_fail(CZ_E_LIMIT, "%zu bytes, more than the limit of %llu", size, (unsigned long long)max_bytes);
     return cz_picture_decode_bytes(&in, out);
 }
 
@@ -174,9 +181,13 @@ static unsigned mask_value(const cz_image *image, const uint8_t *row, size_t x)
 {
     uint16_t wide;
     switch (image->format) {
-    case CZ_GRAY8: return row[x];
-    case CZ_GRAY16: memcpy(&wide, row + 2 * x, 2); return wide;
-    default: break;
+    case CZ_GRAY8:
+        return row[x];
+    case CZ_GRAY16:
+        memcpy(&wide, row + 2 * x, 2);
+        return wide;
+    default:
+        break;
     }
     const uint8_t *p = row + 3 * x;
     unsigned v = p[0] > p[1] ? p[0] : p[1];
@@ -208,8 +219,8 @@ out:
 
 int cz_picture_is_name(const char *path)
 {
-    static const char *const extensions[] = {"jpg",  "jpeg", "jpe", "jfif", "png",  "tif",  "tiff", "bmp", "dib", "pgm", "ppm",
-                                             "pnm",  "pbm",  "webp", "gif", "heic", "heif", "avif", "jxl", "jp2"};
+    static const char *const extensions[] = {"jpg", "jpeg", "jpe", "jfif", "png", "tif",  "tiff", "bmp",  "dib", "pgm",
+                                             "ppm", "pnm",  "pbm", "webp", "gif", "heic", "heif", "avif", "jxl", "jp2"};
     if (!path) return 0;
     const char *name = strrchr(path, '/');
     name = name ? name + 1 : path;

@@ -11,8 +11,8 @@ typedef struct cz_encoded {
     uint64_t max_pixels; /* a larger picture is CZ_E_LIMIT before its pixels are allocated */
 } cz_encoded;
 
-/* A decoder writes GRAY8, GRAY16 or RGB8 as the file stores it, and how that is to be turned (*orientation is 1 on entry,
- * cz_picture_upright follows). On failure *out is left as it was. */
+/* A decoder writes GRAY8, GRAY16 or RGB8 as the file stores it, and how that is to be turned (*orientation is 1 on
+ * entry, cz_picture_upright follows). On failure *out is left as it was. */
 typedef cz_status (*cz_decode_fn)(const cz_encoded *in, cz_picture *out, int *orientation);
 
 cz_status cz_jpeg_decode(const cz_encoded *in, cz_picture *out, int *orientation);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads one thing out of EXIF: which way up the photo is (TIFF 6.0 tag 274 in the first directory). Everything else that
- * cameras write there is left alone, and a damaged block counts as "upright", since the pixels are whole. */
+/* Reads one thing out of EXIF: which way up the photo is (TIFF 6.0 tag 274 in the first directory). Everything else
+ * that cameras write there is left alone, and a damaged block counts as "upright", since the pixels are whole. */
 #include "io/picture.h"
 
 typedef struct exif_block {
@@ -33,7 +33,8 @@ int cz_exif_orientation(const uint8_t *tiff, size_t size)
     uint32_t offset;
     if (size < 8 || tiff[0] != tiff[1] || (tiff[0] != 'I' && tiff[0] != 'M')) return 1;
     b.big_endian = tiff[0] == 'M';
-    if (!read_u16(&b, 2, &magic) || magic != 42 || !read_u32(&b, 4, &offset) || !read_u16(&b, offset, &entries)) return 1;
+    if (!read_u16(&b, 2, &magic) || magic != 42 || !read_u32(&b, 4, &offset) || !read_u16(&b, offset, &entries))
+        return 1;
     for (size_t i = 0; i < entries; i++) {
         size_t at = (size_t)offset + 2 + 12 * i;
         unsigned tag, type, narrow;

@@ -91,8 +91,8 @@ static cz_status read_map(const uint8_t *bytes, size_t size, float **map, size_t
     cz_status status;
     if (size < 8 || memcmp(bytes, signature, 8) != 0) return cz_fail(CZ_E_FORMAT, "not a heat map: no PNG file");
     CZ_TRY(cz_png_decode(&in, &gray, &orientation));
-    if (gray.image.format != CZ_GRAY16 || !find_number(bytes, size, LOW, &low) || !find_number(bytes, size, HIGH, &high) ||
-        low > high)
+    if (gray.image.format != CZ_GRAY16 || !find_number(bytes, size, LOW, &low) ||
+        !find_number(bytes, size, HIGH, &high) || low > high)
         CZ_TRY(cz_fail(CZ_E_FORMAT, "not a heat map: no 16-bit gray PNG with %s and %s", LOW, HIGH));
     size_t count = gray.image.width * gray.image.height;
     float *values = cz_alloc_array(count, sizeof(float));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* JPEG through libjpeg(-turbo), with its default (slow integer) transform and fancy upsampling: the same pixels as Pillow.
- * libjpeg repairs what it can and warns; a warning that says pixels are missing or wrong is an error here. */
+/* JPEG through libjpeg(-turbo), with its default (slow integer) transform and fancy upsampling: the same pixels as
+ * Pillow. libjpeg repairs what it can and warns; a warning that says pixels are missing or wrong is an error here. */
 #include "io/decode.h"
 #include "util/alloc.h"
 
@@ -38,12 +38,17 @@ static void on_error(j_common_ptr cinfo)
     char text[JMSG_LENGTH_MAX];
     cz_status status = CZ_E_FORMAT;
     switch (cinfo->err->msg_code) {
-    case JERR_OUT_OF_MEMORY: status = CZ_E_MEMORY; break;
+    case JERR_OUT_OF_MEMORY:
+        status = CZ_E_MEMORY;
+        break;
     case JERR_BAD_PRECISION: /* 12-bit and lossless files */
     case JERR_SOF_UNSUPPORTED:
     case JERR_ARITH_NOTIMPL:
-    case JERR_CONVERSION_NOTIMPL: status = CZ_E_UNSUPPORTED; break;
-    default: break;
+    case JERR_CONVERSION_NOTIMPL:
+        status = CZ_E_UNSUPPORTED;
+        break;
+    default:
+        break;
     }
     cinfo->err->format_message(cinfo, text);
     leave(r, cz_fail(status, "JPEG: %s", text));
@@ -57,16 +62,17 @@ static void on_message(j_common_ptr cinfo, int level)
     case JWRN_JFIF_MAJOR:
     case JWRN_ADOBE_XFORM:
     case JWRN_BOGUS_ICC:
-    case JWRN_NOT_SEQUENTIAL: return;
-    default: on_error(cinfo);
+    case JWRN_NOT_SEQUENTIAL:
+        return;
+    default:
+        on_error(cinfo);
     }
 }
 
 static void on_progress(j_common_ptr cinfo)
 {
     jpeg_reader *r = cinfo->client_data;
-    if (r->cinfo.input_scan_number > MAX_SCANS)
-        leave(r, cz_fail(CZ_E_LIMIT, "JPEG: more than %d scans", MAX_SCANS));
+    if (r->cinfo.input_scan_number > MAX_SCANS) leave(r, cz_fail(CZ_E_LIMIT, "JPEG: more than %d scans", MAX_SCANS));
 }
 
 static void find_orientation(jpeg_reader *r)
@@ -100,7 +106,8 @@ static void read_rows_cmyk(jpeg_reader *r)
         jpeg_read_scanlines(c, row, 1);
         for (size_t x = 0; x < c->output_width; x++) {
             const JSAMPLE *s = row[0] + 4 * x;
-            uint8_t ink[4] = {(uint8_t)(255 - s[0]), (uint8_t)(255 - s[1]), (uint8_t)(255 - s[2]), (uint8_t)(255 - s[3])};
+            uint8_t ink[4] = {(uint8_t)(255 - s[0]), (uint8_t)(255 - s[1]), (uint8_t)(255 - s[2]),
+                              (uint8_t)(255 - s[3])};
             cz_cmyk_to_rgb(ink, rgb + 3 * x);
         }
     }
@@ -118,14 +125,22 @@ static void read_all(jpeg_reader *r)
     if (status != CZ_OK) leave(r, status);
     find_orientation(r);
     switch (c->num_components) {
-    case 1: c->out_color_space = JCS_GRAYSCALE; break;
-    case 3: c->out_color_space = JCS_RGB; break;
-    case 4: c->out_color_space = JCS_CMYK; break;
-    default: leave(r, cz_fail(CZ_E_UNSUPPORTED, "JPEG with %d colour components", c->num_components));
+    case 1:
+        c->out_color_space = JCS_GRAYSCALE;
+        break;
+    case 3:
+        c->out_color_space = JCS_RGB;
+        break;
+    case 4:
+        c->out_color_space = JCS_CMYK;
+        break;
+    default:
+        leave(r, cz_fail(CZ_E_UNSUPPORTED, "JPEG with %d colour components", c->num_components));
     }
     c->progress = &r->progress;
     jpeg_start_decompress(c);
-    status = cz_picture_alloc(c->output_width, c->output_height, c->num_components == 1 ? CZ_GRAY8 : CZ_RGB8, &r->picture);
+    status =
+        cz_picture_alloc(c->output_width, c->output_height, c->num_components == 1 ? CZ_GRAY8 : CZ_RGB8, &r->picture);
     if (status != CZ_OK) leave(r, status);
     if (c->num_components == 4)
         read_rows_cmyk(r);

@@ -20,7 +20,7 @@ void cz_overlay_colour(double t, uint8_t rgb[3])
     static const struct {
         double at, rgb[3];
     } stops[] = {
-        {0.00, {28, 16, 92}},   {0.20, {92, 18, 128}},  {0.40, {176, 22, 116}}, {0.55, {226, 42, 66}},
+        {0.00, {28, 16, 92}},   {0.20, {92, 18, 128}},  {0.40, {176, 22, 116}},  {0.55, {226, 42, 66}},
         {0.70, {246, 104, 20}}, {0.85, {255, 184, 18}}, {1.00, {255, 246, 140}},
     };
     enum { COUNT = sizeof(stops) / sizeof(stops[0]) };
@@ -35,9 +35,9 @@ void cz_overlay_colour(double t, uint8_t rgb[3])
 static void make_scale(scale *s)
 {
     for (int i = 0; i < 256; i++) {
-        double t = i / 255.0, rise = t < 0.6 ? t / 0.6 : 1;
+        double t = i / 255.0, rise = t < 0.12 ? 0 : t < 0.6 ? (t - 0.12) / 0.48 : 1;
         cz_overlay_colour(t, s->rgb[i]);
-        /* nothing at `low`, so that the ordinary parts of a photo stay as they are; three quarters from 0.6 on */
+        /* nothing near `low`, so that the ordinary parts of a photo stay as they are; three quarters from 0.6 on */
         s->alpha[i] = (unsigned)(0.78 * rise * rise * (3 - 2 * rise) * 256 + 0.5);
     }
 }

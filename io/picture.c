@@ -9,12 +9,16 @@
 size_t cz_pixel_size(cz_pixel_format format)
 {
     switch (format) {
-    case CZ_GRAY8: return 1;
-    case CZ_GRAY16: return 2;
+    case CZ_GRAY8:
+        return 1;
+    case CZ_GRAY16:
+        return 2;
     case CZ_RGB8:
-    case CZ_BGR8: return 3;
+    case CZ_BGR8:
+        return 3;
     case CZ_RGBA8:
-    case CZ_BGRA8: return 4;
+    case CZ_BGRA8:
+        return 4;
     }
     return 0;
 }

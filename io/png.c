@@ -38,12 +38,17 @@ typedef struct png_reader {
 static cz_status png_fail(int error)
 {
     switch (error) {
-    case SPNG_OK: return CZ_OK;
+    case SPNG_OK:
+        return CZ_OK;
     case SPNG_EMEM:
-    case SPNG_EZLIB_INIT: return cz_fail(CZ_E_MEMORY, "PNG: out of memory");
-    case SPNG_IO_EOF: return cz_fail(CZ_E_FORMAT, "PNG: the file is cut off");
-    case SPNG_ECHUNK_LIMITS: return cz_fail(CZ_E_LIMIT, "PNG: more than %zu MiB besides pixels", MAX_CACHE >> 20);
-    default: return cz_fail(CZ_E_FORMAT, "PNG: %s", spng_strerror(error));
+    case SPNG_EZLIB_INIT:
+        return cz_fail(CZ_E_MEMORY, "PNG: out of memory");
+    case SPNG_IO_EOF:
+        return cz_fail(CZ_E_FORMAT, "PNG: the file is cut off");
+    case SPNG_ECHUNK_LIMITS:
+        return cz_fail(CZ_E_LIMIT, "PNG: more than %zu MiB besides pixels", MAX_CACHE >> 20);
+    default:
+        return cz_fail(CZ_E_FORMAT, "PNG: %s", spng_strerror(error));
     }
 }
 
@@ -95,9 +100,14 @@ static cz_pixel_format choose(png_reader *r)
         r->format = r->has_key ? SPNG_FMT_RGBA8 : SPNG_FMT_G8;
         r->kind = r->has_key ? PNG_RGBA8_GRAY : PNG_AS_IS;
         return CZ_GRAY8;
-    case SPNG_COLOR_TYPE_GRAYSCALE_ALPHA: r->kind = wide ? PNG_GA16 : PNG_GA8; return wide ? CZ_GRAY16 : CZ_GRAY8;
-    case SPNG_COLOR_TYPE_TRUECOLOR_ALPHA: r->kind = wide ? PNG_RGBA16 : PNG_RGBA8; return CZ_RGB8;
-    default: break; /* RGB and palette */
+    case SPNG_COLOR_TYPE_GRAYSCALE_ALPHA:
+        r->kind = wide ? PNG_GA16 : PNG_GA8;
+        return wide ? CZ_GRAY16 : CZ_GRAY8;
+    case SPNG_COLOR_TYPE_TRUECOLOR_ALPHA:
+        r->kind = wide ? PNG_RGBA16 : PNG_RGBA8;
+        return CZ_RGB8;
+    default:
+        break; /* RGB and palette */
     }
     if (wide) {
         r->kind = PNG_RGB16;
@@ -111,14 +121,19 @@ static cz_pixel_format choose(png_reader *r)
 static size_t source_pixel(png_kind kind)
 {
     switch (kind) {
-    case PNG_AS_IS: return 0;
+    case PNG_AS_IS:
+        return 0;
     case PNG_GA8:
-    case PNG_G16_KEY: return 2;
+    case PNG_G16_KEY:
+        return 2;
     case PNG_RGBA8:
     case PNG_RGBA8_GRAY:
-    case PNG_GA16: return 4;
-    case PNG_RGB16: return 6;
-    case PNG_RGBA16: return 8;
+    case PNG_GA16:
+        return 4;
+    case PNG_RGB16:
+        return 6;
+    case PNG_RGBA16:
+        return 8;
     }
     return 8;
 }
@@ -164,7 +179,9 @@ static void convert_row(const png_reader *r, const uint8_t *from, uint8_t *to)
         for (size_t x = 0; x < width; x++, from += 4, to += 3)
             for (int c = 0; c < 3; c++) to[c] = cz_white8(from[c], from[3]);
         break;
-    default: convert_wide(r, (const uint16_t *)(const void *)from, to, width); break;
+    default:
+        convert_wide(r, (const uint16_t *)(const void *)from, to, width);
+        break;
     }
 }
 

@@ -120,7 +120,8 @@ cz_status cz_pnm_decode(const cz_encoded *in, cz_picture *out, int *orientation)
     /* a plain sample takes at least its digit, and but for bitmaps a space */
     size_t least = r.type <= 3 ? (r.type == 1 ? samples : 2 * samples) * r.height - (r.type > 1) : row_bytes * r.height;
     if (left < least)
-        CZ_TRY(cz_fail(CZ_E_FORMAT, "PNM: the file is cut off: %zu bytes of samples, at least %zu expected", left, least));
+        CZ_TRY(
+            cz_fail(CZ_E_FORMAT, "PNM: the file is cut off: %zu bytes of samples, at least %zu expected", left, least));
     cz_pixel_format format = colour ? CZ_RGB8 : r.maxval > 255 ? CZ_GRAY16 : CZ_GRAY8;
     CZ_TRY(cz_picture_alloc(r.width, r.height, format, &picture));
     for (size_t y = 0; y < r.height; y++) {

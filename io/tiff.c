@@ -28,9 +28,9 @@ typedef struct tiff_reader {
     unsigned used;     /* colours, and alpha if there is one */
     bool alpha, tiled; /* alpha: the sample after the colours */
     uint32_t block_width, block_height;
-    size_t row_bytes;  /* of a block, in one plane */
-    uint8_t *blocks;   /* [planes, block_height, row_bytes] */
-    uint16_t *values;  /* [block_width, used] */
+    size_t row_bytes; /* of a block, in one plane */
+    uint8_t *blocks;  /* [planes, block_height, row_bytes] */
+    uint16_t *values; /* [block_width, used] */
     uint8_t palette[256][3];
     cz_picture picture;
 } tiff_reader;
@@ -87,11 +87,12 @@ static int on_error(TIFF *tif, void *data, const char *module, const char *forma
     return 1; /* handled: nothing is printed */
 }
 
-/* While pixels are decoded, warnings tell of missing or surplus data (fax, JPEG, PackBits), but for one about its age. */
+/* While pixels are decoded, warnings tell of missing or surplus data (fax, JPEG, PackBits); one is about its age. */
 static int on_warning(TIFF *tif, void *data, const char *module, const char *format, va_list args)
 {
     tiff_reader *r = data;
-    if (r->reading_pixels && !(module && strcmp(module, "LZWPreDecode") == 0)) on_error(tif, data, module, format, args);
+    if (r->reading_pixels && !(module && strcmp(module, "LZWPreDecode") == 0))
+        on_error(tif, data, module, format, args);
     return 1;
 }
 
@@ -131,8 +132,10 @@ static bool is_known_compression(unsigned compression)
     case COMPRESSION_DEFLATE:
     case COMPRESSION_PACKBITS:
     case COMPRESSION_LZMA:
-    case COMPRESSION_ZSTD: return TIFFIsCODECConfigured((uint16_t)compression);
-    default: return false;
+    case COMPRESSION_ZSTD:
+        return TIFFIsCODECConfigured((uint16_t)compression);
+    default:
+        return false;
     }
 }
 
@@ -211,7 +214,8 @@ static bool plan_colours(tiff_reader *r)
         r->colours = 4;
         if (!deep || inks != INKSET_CMYK) return false;
         break;
-    default: return false;
+    default:
+        return false;
     }
     r->alpha = r->samples > r->colours && r->colours != 4 &&
                (r->alpha_type == EXTRASAMPLE_ASSOCALPHA || r->alpha_type == EXTRASAMPLE_UNASSALPHA);
@@ -323,8 +327,8 @@ static cz_status read_block(tiff_reader *r, uint32_t x0, uint32_t y0, size_t row
     size_t plane_bytes = r->row_bytes * r->block_height, expected = r->tiled ? plane_bytes : rows * r->row_bytes;
     for (unsigned s = 0; s < (separate ? r->used : 1); s++) {
         uint8_t *to = r->blocks + s * plane_bytes;
-        uint32_t index = r->tiled ? TIFFComputeTile(r->tif, x0, y0, 0, (uint16_t)s)
-                                  : TIFFComputeStrip(r->tif, y0, (uint16_t)s);
+        uint32_t index =
+            r->tiled ? TIFFComputeTile(r->tif, x0, y0, 0, (uint16_t)s) : TIFFComputeStrip(r->tif, y0, (uint16_t)s);
         tmsize_t got = r->tiled ? TIFFReadEncodedTile(r->tif, index, to, (tmsize_t)expected)
                                 : TIFFReadEncodedStrip(r->tif, index, to, (tmsize_t)expected);
         if (got < 0 || (size_t)got != expected || r->damaged) return tiff_fail(r, "damaged or cut off");

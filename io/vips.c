@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* WebP, GIF, HEIF, AVIF, JPEG XL and JPEG 2000 through libvips, when it is built in. Loaders that libvips itself marks as
- * unsafe for files from outside are off, a truncated file fails, and the header's size is checked before any pixel. */
+/* WebP, GIF, HEIF, AVIF, JPEG XL and JPEG 2000 through libvips, when it is built in and has a loader that it trusts with
+ * files from outside. A truncated file fails, and the header's size is checked before any pixel. */
 #include "io/decode.h"
 
 #ifdef COZAD_WITH_VIPS
@@ -30,15 +30,16 @@ static cz_status vips_fail(cz_status status)
     vips_error_clear();
     size_t n = strlen(text);
     while (n && text[n - 1] == '\n') text[--n] = '\0';
+    if (strstr(text, "blocked")) return cz_fail(CZ_E_UNSUPPORTED, "libvips has no loader it trusts for it (%s)", text);
     return cz_fail(status, "%s", n ? text : "libvips cannot read it");
 }
 
-/* Replaces *image by the result of a step that has just been made, or keeps it when the step failed. */
-static bool step(int failed, VipsImage **image, VipsImage *made)
+/* Replaces *image by what a step has made, or keeps it when the step failed. */
+static bool take(int failed, VipsImage **image, VipsImage **made)
 {
     if (failed) return false;
     g_object_unref(*image);
-    *image = made;
+    *image = *made;
     return true;
 }
 
@@ -49,19 +50,19 @@ static bool convert(VipsImage **image, bool *gray, bool *wide)
     VipsInterpretation kind = vips_image_guess_interpretation(*image);
     *wide = kind == VIPS_INTERPRETATION_GREY16;
     *gray = *wide || kind == VIPS_INTERPRETATION_B_W;
-    if (!step(vips_autorot(*image, &made, NULL), image, made)) return false;
+    if (!take(vips_autorot(*image, &made, NULL), image, &made)) return false;
     VipsInterpretation target = *wide   ? VIPS_INTERPRETATION_GREY16
                                 : *gray ? VIPS_INTERPRETATION_B_W
                                         : VIPS_INTERPRETATION_sRGB;
-    if (!step(vips_colourspace(*image, &made, target, NULL), image, made)) return false;
+    if (!take(vips_colourspace(*image, &made, target, NULL), image, &made)) return false;
     if (vips_image_hasalpha(*image)) {
         double top = *wide ? 65535 : 255, white[] = {top, top, top};
         VipsArrayDouble *background = vips_array_double_new(white, *gray ? 1 : 3);
         int failed = vips_flatten(*image, &made, "background", background, "max_alpha", top, NULL);
         vips_area_unref(VIPS_AREA(background));
-        if (!step(failed, image, made)) return false;
+        if (!take(failed, image, &made)) return false;
     }
-    return step(vips_cast(*image, &made, *wide ? VIPS_FORMAT_USHORT : VIPS_FORMAT_UCHAR, NULL), image, made);
+    return take(vips_cast(*image, &made, *wide ? VIPS_FORMAT_USHORT : VIPS_FORMAT_UCHAR, NULL), image, &made);
 }
 
 cz_status cz_vips_decode(const cz_encoded *in, cz_picture *out, int *orientation)
@@ -75,10 +76,12 @@ cz_status cz_vips_decode(const cz_encoded *in, cz_picture *out, int *orientation
     bool gray = false, wide = false;
     VipsImage *image = vips_image_new_from_buffer(in->bytes, in->size, "", "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
     if (!image) return vips_fail(CZ_E_FORMAT);
-    CZ_TRY(cz_picture_check_size((uint64_t)vips_image_get_width(image), (uint64_t)vips_image_get_height(image), in->max_pixels));
+    CZ_TRY(cz_picture_check_size((uint64_t)vips_image_get_width(image), (uint64_t)vips_image_get_height(image),
+                                 in->max_pixels));
     if (!convert(&image, &gray, &wide)) CZ_TRY(vips_fail(CZ_E_UNSUPPORTED));
     size_t width = (size_t)vips_image_get_width(image), height = (size_t)vips_image_get_height(image), bytes = 0;
-    if (vips_image_get_bands(image) != (gray ? 1 : 3)) CZ_TRY(cz_fail(CZ_E_UNSUPPORTED, "an unusual number of channels"));
+    if (vips_image_get_bands(image) != (gray ? 1 : 3))
+        CZ_TRY(cz_fail(CZ_E_UNSUPPORTED, "an unusual number of channels"));
     CZ_TRY(cz_picture_alloc(width, height, wide ? CZ_GRAY16 : gray ? CZ_GRAY8 : CZ_RGB8, &picture));
     pixels = vips_image_write_to_memory(image, &bytes);
     if (!pixels) CZ_TRY(vips_fail(CZ_E_FORMAT));

@@ -69,14 +69,14 @@ class Trainer:
         return loss.item()
 
     def train(self, head, epochs, generator):
-        """The training loop: after each epoch yields (epochs done, mean loss, seconds of the epoch)."""
+        """The training loop: after each epoch yields (epochs done, mean loss, its seconds, its CPU seconds)."""
         discriminator = [*head.hidden.parameters(), *head.norm.parameters(), *head.out.parameters()]
         optimisers = [
             torch.optim.Adam(head.adaptor.parameters(), ADAPTOR_RATE),
             torch.optim.Adam(discriminator, DISCRIMINATOR_RATE),
         ]
         for epoch in range(epochs):
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
             head.train()
             order = torch.randperm(len(self.halves), generator=generator).tolist()
             total = 0.0
@@ -85,7 +85,7 @@ class Trainer:
                 o = self._draw(images, generator)
                 noise = torch.randn(o.shape, generator=generator) * SIGMA
                 total += self.step(head, optimisers, o, noise) * len(images)
-            yield epoch + 1, total / len(order), time.perf_counter() - start
+            yield epoch + 1, total / len(order), time.perf_counter() - start, time.process_time() - cpu
 
     @torch.no_grad()
     def recompute_statistics(self, head, generator):
@@ -139,12 +139,13 @@ def run_seed(args, features, trainer, seed):
     stops = {args.epochs, *(int(n) for n in args.report_epochs.split(",") if n)}
     generator = torch.Generator().manual_seed(seed)
     head = Head(generator)
-    spent, first_loss = 0.0, None
-    for epoch, loss, seconds in trainer.train(head, args.epochs, generator):
+    spent, spent_cpu, first_loss = 0.0, 0.0, None
+    for epoch, loss, seconds, cpu in trainer.train(head, args.epochs, generator):
         spent += seconds
+        spent_cpu += cpu
         first_loss = loss if first_loss is None else first_loss
-        progress = f"{features.name} {args.size} seed {seed} epoch {epoch}: loss {loss:.4f}, {seconds:.1f} s"
-        print(progress, file=sys.stderr, flush=True)
+        times = f"{seconds:.1f} s, CPU {cpu:.1f} s"
+        print(f"{features.name} {args.size} seed {seed} epoch {epoch}: loss {loss:.4f}, {times}", file=sys.stderr, flush=True)
         if epoch not in stops:
             continue
         start = time.perf_counter()
@@ -161,6 +162,7 @@ def run_seed(args, features, trainer, seed):
             "first_loss": first_loss,
             "last_loss": loss,
             "train_seconds": spent,
+            "train_cpu_seconds": spent_cpu,
             "epoch_seconds": spent / epoch,
             "train_seconds_total": trainer.load_seconds + spent + statistics,
             "evaluate_seconds": time.perf_counter() - start - statistics,

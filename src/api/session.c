@@ -138,8 +138,8 @@ cz_status cz_session_open(const cz_model *model, const cz_session_options *optio
     s->map_kind = o->map;
     CZ_TRY(cz_threads_enter(s->threads, &scope));
     CZ_TRY(make_prep(s, o));
-    const cz_extractor_options extract = {model->taps,  &model->prep, s->threads, s->batch,
-                                          o->precision, &o->cache,    o->log,     o->ctx};
+    const cz_extractor_options extract = {model->taps,  &s->prep,  s->threads, s->batch,
+                                          o->precision, &o->cache, o->log,     o->ctx};
     CZ_TRY(cz_extractor_create(model->backbone, &extract, &s->extractor));
     CZ_TRY(make_head(s));
     CZ_TRY(make_buffers(s));

@@ -398,7 +398,6 @@ out:
 
 static void free_trainer(trainer *t)
 {
-    cz_model_close(t->model);
     cz_feature_set_free(&t->set);
     cz_extractor_destroy(t->extractor);
     cz_pooler_destroy(t->pooler);
@@ -411,6 +410,7 @@ static void free_trainer(trainer *t)
     cz_free(t->grads);
     cz_free(t->batch_state);
     cz_free(t->features);
+    cz_model_close(t->model); /* last: the workspace knows its head */
 }
 
 cz_status cz_train(cz_backbone *backbone, const cz_image_source *images, const cz_train_options *options,

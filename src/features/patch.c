@@ -281,7 +281,6 @@ CZ_INLINE void sum_columns(const float *restrict a, const float *restrict b, con
 CZ_INLINE void combine(const float *restrict r0, const float *restrict r1, const float *restrict r2, size_t run,
                        float scale, size_t channels, float *restrict out)
 {
-    const float *const r[3] = {r0, r1, r2};
     if (run == 1) {
         for (size_t c = 0; c < channels; c++) {
             out[3 * c] = r0[c] * scale;
@@ -302,10 +301,15 @@ CZ_INLINE void combine(const float *restrict r0, const float *restrict r1, const
             out[3 * m + 2] = (((r2[c + 2] + r0[c + 3]) + r1[c + 3]) + r2[c + 3]) * scale;
         }
     } else {
-        for (size_t i = 0, row = 0; i < channels * 3 / run; i++) {
-            float sum = r[row % 3][row / 3];
-            row++;
-            for (size_t f = 1; f < run; f++, row++) sum += r[row % 3][row / 3];
+        float rows[3 * CHANNEL_BLOCK]; /* in (c, ky) order */
+        for (size_t c = 0; c < channels; c++) {
+            rows[3 * c] = r0[c];
+            rows[3 * c + 1] = r1[c];
+            rows[3 * c + 2] = r2[c];
+        }
+        for (size_t i = 0; i < channels * 3 / run; i++) {
+            float sum = rows[i * run];
+            for (size_t f = 1; f < run; f++) sum += rows[i * run + f];
             out[i] = sum * scale;
         }
     }

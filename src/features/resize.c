@@ -138,20 +138,22 @@ static void horizontal_plain(const axis *a, size_t channels, size_t x0, size_t x
         const int32_t *k = a->k + x * a->slots;
         const uint8_t *p = row + a->first[x] * channels;
         const size_t taps = a->taps[x];
-        int32_t sum[4] = {ROUNDING, ROUNDING, ROUNDING, ROUNDING};
+        int32_t s0 = ROUNDING, s1 = ROUNDING, s2 = ROUNDING, s3 = ROUNDING;
         if (channels == 1) {
-            for (size_t t = 0; t < taps; t++) sum[0] += k[t] * p[t];
-        } else if (channels == 3) {
-            for (size_t t = 0; t < taps; t++, p += 3) {
-                sum[0] += k[t] * p[0];
-                sum[1] += k[t] * p[1];
-                sum[2] += k[t] * p[2];
-            }
-        } else {
-            for (size_t t = 0; t < taps; t++, p += channels)
-                for (size_t c = 0; c < channels; c++) sum[c] += k[t] * p[c];
+            for (size_t t = 0; t < taps; t++) s0 += k[t] * p[t];
+            d[0] = clip8(s0);
+            continue;
         }
-        for (size_t c = 0; c < channels; c++) d[c] = clip8(sum[c]);
+        for (size_t t = 0; t < taps; t++, p += channels) {
+            s0 += k[t] * p[0];
+            s1 += k[t] * p[1];
+            s2 += k[t] * p[2];
+            if (channels == 4) s3 += k[t] * p[3];
+        }
+        d[0] = clip8(s0);
+        d[1] = clip8(s1);
+        d[2] = clip8(s2);
+        if (channels == 4) d[3] = clip8(s3);
     }
 }
 

@@ -146,8 +146,12 @@ bool cz_store_get(cz_store *s, const cz_store_key *key, size_t count, cz_store_e
 {
     cz_mapping mapping;
     size_t found = 0;
+    const bool silent = cz_last_error()[0] == '\0';
     char *path = cz_store_file_path(s->dir, key);
-    if (!path) return false;
+    if (!path) {
+        if (silent) cz_error_clear(); /* not found is no failure of the caller's */
+        return false;
+    }
     const bool mapped = map_entry(path, &mapping);
     const bool deep = mapped && !was_checked(s, key);
     const bool whole = mapped && cz_store_file_whole(mapping.data, mapping.size, key, &found, deep);
@@ -159,6 +163,7 @@ bool cz_store_get(cz_store *s, const cz_store_key *key, size_t count, cz_store_e
         pthread_mutex_lock(&s->mutex);
         remember_checked(s, key);
         pthread_mutex_unlock(&s->mutex);
+        if (silent) cz_error_clear();
     }
     out->mapping = mapping;
     out->values = (const uint16_t *)(const void *)(mapping.data + CZ_STORE_HEADER);
@@ -175,12 +180,12 @@ void cz_store_release(cz_store_entry *entry)
 
 /* ---- writing ---------------------------------------------------------------------------------------------------------- */
 
-/* Remembers the first problem. One that the next put would meet as well stops them all. The caller holds the mutex. */
-static bool refuse(cz_store *s, const char *verb, int error)
+/* Remembers the first problem; the next put would meet it as well, so there is none. The caller holds the mutex. */
+static bool refuse(cz_store *s, const char *reason)
 {
     if (s->problem[0] == '\0')
-        (void)snprintf(s->problem, sizeof s->problem, "feature store %.300s: cannot %s: %s", s->dir, verb,
-                       strerror(error));
+        (void)snprintf(s->problem, sizeof s->problem, "feature store %.300s: nothing more is stored: %.100s", s->dir,
+                       reason);
     s->stopped = true;
     return false;
 }
@@ -240,7 +245,8 @@ static bool put_locked(cz_store *s, const cz_store_key *key, const uint16_t *val
     uint8_t header[CZ_STORE_HEADER];
     const size_t bytes = count * sizeof *values;
     if (s->stopped) return false;
-    if (bytes + CZ_STORE_HEADER > s->limit - s->limit / 10) return refuse(s, "keep an entry", EFBIG);
+    if (bytes + CZ_STORE_HEADER > s->limit - s->limit / 10)
+        return refuse(s, "one entry is larger than the limit allows");
     char *path = cz_store_file_path(s->dir, key);
     /* scan_folder finds leftovers by the key's digits and the ending */
     char *temporary = path ? cz_format("%s.%ld.%lu.tmp", path, (long)getpid(), s->temporary++) : NULL;
@@ -255,7 +261,7 @@ static bool put_locked(cz_store *s, const cz_store_key *key, const uint16_t *val
             keep_limit(s);
             done = true;
         } else {
-            (void)refuse(s, "write", error);
+            (void)refuse(s, strerror(error));
         }
     }
     cz_free(temporary);

@@ -38,8 +38,8 @@ static cz_status open_regular(const char *path, int *fd, size_t *size)
 
 cz_status cz_file_map(const char *path, cz_mapping *out)
 {
-    int fd;
-    size_t size;
+    int fd = -1;
+    size_t size = 0;
     const cz_status status = open_regular(path, &fd, &size);
     if (status != CZ_OK) return status;
     cz_mapping mapping = {NULL, size};
@@ -68,8 +68,8 @@ cz_status cz_file_read(const char *path, size_t limit, uint8_t **out, size_t *si
 {
     cz_status status = CZ_OK;
     uint8_t *data = NULL;
-    size_t total, done = 0;
-    int fd;
+    size_t total = 0, done = 0;
+    int fd = -1;
     status = open_regular(path, &fd, &total);
     if (status != CZ_OK) return status;
     if (total > limit) {

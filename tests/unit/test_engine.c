@@ -176,8 +176,14 @@ static void test_pool(void **state)
 
 enum { CHAIN = 6, CHANNELS = 24, SIDE = 10, BATCH = 2 };
 
+/* The residual of link i of the chain: two back (dead afterwards), or always the first (needed again later). */
+static size_t residual_of(size_t i, bool first)
+{
+    return first ? 0 : i - 2;
+}
+
 /* A chain of residual convolutions; every value is marked when `all`, else the last only. */
-static cz_net *chain(const float *const *weights, const float *bias, bool all, size_t threads,
+static cz_net *chain(float *const *weights, const float *bias, bool first, bool all, size_t threads,
                      cz_net_value values[CHAIN])
 {
     cz_net *net;
@@ -186,9 +192,8 @@ static cz_net *chain(const float *const *weights, const float *bias, bool all, s
     assert_int_equal(cz_net_input(net, BATCH, SIDE, SIDE, CHANNELS, &input), CZ_OK);
     for (size_t i = 0; i < CHAIN; i++) {
         const cz_conv_desc desc = {CHANNELS, 3, 3, 1, 1, weights[i], bias, true};
-        /* even: input of the network or the one before as residual of itself; odd: the one two back */
         const cz_net_value from = i ? values[i - 1] : input;
-        const cz_net_value residual = i >= 2 ? values[i - 2] : from;
+        const cz_net_value residual = i >= 2 ? values[residual_of(i, first)] : from; /* at first: its own input */
         assert_int_equal(cz_net_conv(net, from, residual, &desc, &values[i]), CZ_OK);
         if (all || i + 1 == CHAIN) assert_int_equal(cz_net_mark_output(net, values[i]), CZ_OK);
     }
@@ -196,39 +201,46 @@ static cz_net *chain(const float *const *weights, const float *bias, bool all, s
     return net;
 }
 
-static void test_lifetimes(void **state)
+static void check_lifetimes(float *const *weights, const float *in, const float *bias, bool first)
 {
-    (void)state;
     const size_t count = (size_t)BATCH * SIDE * SIDE * CHANNELS;
-    float *in = hashed("chain", count, 1), *bias = hashed("bias", CHANNELS, 0.1f), *weights[CHAIN], *values[CHAIN];
+    float *values = malloc(CHAIN * count * sizeof *values);
     double *want = malloc(count * sizeof *want);
     cz_net_value ids[CHAIN], last[CHAIN];
-    for (size_t i = 0; i < CHAIN; i++) {
-        char name[16];
-        snprintf(name, sizeof name, "w%zu", i);
-        weights[i] = hashed(name, (size_t)CHANNELS * CHANNELS * 9, 0.08f);
-        values[i] = malloc(count * sizeof(float));
-    }
-    cz_net *all = chain((const float *const *)weights, bias, true, 2, ids);
-    cz_net *one = chain((const float *const *)weights, bias, false, 1, last);
+    cz_net *all = chain(weights, bias, first, true, 2, ids), *one = chain(weights, bias, first, false, 1, last);
     assert_true(cz_net_memory(one) < cz_net_memory(all));
     for (int run = 0; run < 2; run++) {
         assert_int_equal(cz_net_run(all, in), CZ_OK);
         assert_int_equal(cz_net_run(one, in), CZ_OK);
         for (size_t i = 0; i < CHAIN; i++) {
             const conv_case c = {BATCH, SIDE, SIDE, CHANNELS, CHANNELS, 3, 1, 1, true, true};
-            const float *from = i ? values[i - 1] : in;
-            conv_ref(&c, from, weights[i], bias, i >= 2 ? values[i - 2] : from, want);
+            const float *from = i ? values + (i - 1) * count : in;
+            conv_ref(&c, from, weights[i], bias, i >= 2 ? values + residual_of(i, first) * count : from, want);
             assert_true(relative_error(cz_net_output(all, ids[i]), want, count) < 5e-6);
-            for (size_t j = 0; j < count; j++) values[i][j] = (float)want[j];
+            for (size_t j = 0; j < count; j++) values[i * count + j] = (float)want[j];
         }
         assert_true(relative_error(cz_net_output(one, last[CHAIN - 1]), want, count) < 5e-6);
     }
     assert_null(cz_net_output(one, last[0]));
     cz_net_destroy(all);
     cz_net_destroy(one);
-    for (size_t i = 0; i < CHAIN; i++) free(weights[i]), free(values[i]);
-    free(in), free(bias), free(want);
+    free(values), free(want);
+}
+
+static void test_lifetimes(void **state)
+{
+    (void)state;
+    float *in = hashed("chain", (size_t)BATCH * SIDE * SIDE * CHANNELS, 1), *bias = hashed("bias", CHANNELS, 0.1f);
+    float *weights[CHAIN];
+    for (size_t i = 0; i < CHAIN; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "w%zu", i);
+        weights[i] = hashed(name, (size_t)CHANNELS * CHANNELS * 9, 0.08f);
+    }
+    check_lifetimes(weights, in, bias, false);
+    check_lifetimes(weights, in, bias, true);
+    for (size_t i = 0; i < CHAIN; i++) free(weights[i]);
+    free(in), free(bias);
 }
 
 static void test_refusals(void **state)
@@ -350,7 +362,7 @@ static void test_sgemm(void **state)
             for (size_t i = 0; i < m * ldc; i++) {
                 const size_t y = i / ldc, x = i % ldc;
                 double sum = 0;
-                for (size_t j = 0; j < k; j++)
+                for (size_t j = 0; x < n && j < k; j++)
                     sum += (double)(ta ? a[j * lda + y] : a[y * lda + j]) * (tb ? b[x * ldb + j] : b[j * ldb + x]);
                 const double want = x >= n ? before[i] : 2 * sum + beta * before[i]; /* beyond a row: untouched */
                 assert_true(fabs(c[i] - want) < 2e-5);

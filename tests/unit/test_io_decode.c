@@ -66,10 +66,13 @@ static int check_line(const char *line)
         /* the message begins with the path and says something more, on one line */
         const char *message = cz_last_error();
         size_t n = strlen(path);
-        ok = ok && (status == CZ_OK || (strncmp(message, path, n) == 0 && strlen(message) > n + 10 && !strchr(message, '\n')));
+        ok = ok && (status == CZ_OK ||
+                    (strncmp(message, path, n) == 0 && strlen(message) > n + 10 && !strchr(message, '\n')));
         if (!ok) print_error("%s: expected %s, got %s (%s)\n", name, kind, cz_status_name(status), message);
-        if (status == CZ_OK) cz_picture_free(&p);
-        else assert_null(p.pixels);
+        if (status == CZ_OK)
+            cz_picture_free(&p);
+        else
+            assert_null(p.pixels);
         return !ok;
     }
     if (status != CZ_OK) {
@@ -142,7 +145,8 @@ static void test_masks(void **state)
 
 static int is_error_or_other(const char *name)
 {
-    static const char *const skipped[] = {"expected.txt", "empty.png", "text.png", "noise.png", "no_vips.webp", "document.png"};
+    static const char *const skipped[] = {"expected.txt", "empty.png",    "text.png",
+                                          "noise.png",    "no_vips.webp", "document.png"};
     for (size_t i = 0; i < sizeof(skipped) / sizeof(skipped[0]); i++)
         if (strcmp(name, skipped[i]) == 0) return 1;
     return name[0] == '.';
@@ -313,7 +317,8 @@ static void test_bomb(void **state)
 static void test_limits(void **state)
 {
     (void)state;
-    static const char *const names[] = {"gray.jpg", "gray8.png", "gray8.tif", "gray8.bmp", "raw.pgm", "plain.ppm", "rgb_tiled.tif"};
+    static const char *const names[] = {"gray.jpg", "gray8.png", "gray8.tif",    "gray8.bmp",
+                                        "raw.pgm",  "plain.ppm", "rgb_tiled.tif"};
     cz_read_options options = CZ_READ_OPTIONS_INIT;
     cz_picture p = {0};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -404,9 +409,9 @@ static void test_outside_photos(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_expected_pixels), cmocka_unit_test(test_masks),         cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_mutated),         cmocka_unit_test(test_bomb),          cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_out_of_memory),   cmocka_unit_test(test_names),         cmocka_unit_test(test_outside_photos),
+        cmocka_unit_test(test_expected_pixels), cmocka_unit_test(test_masks), cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_mutated),         cmocka_unit_test(test_bomb),  cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_out_of_memory),   cmocka_unit_test(test_names), cmocka_unit_test(test_outside_photos),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

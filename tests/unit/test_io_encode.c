@@ -64,12 +64,24 @@ static void rgb_of(const cz_image *image, size_t x, size_t y, int rgb[3])
 {
     const uint8_t *row = (const uint8_t *)image->data + y * image->stride;
     switch (image->format) {
-    case CZ_GRAY8: rgb[0] = rgb[1] = rgb[2] = row[x]; break;
-    case CZ_GRAY16: rgb[0] = rgb[1] = rgb[2] = row[2 * x + 1]; break; /* little-endian: about v / 257 */
-    case CZ_RGB8: for (int c = 0; c < 3; c++) rgb[c] = row[3 * x + (size_t)c]; break;
-    case CZ_BGR8: for (int c = 0; c < 3; c++) rgb[c] = row[3 * x + 2 - (size_t)c]; break;
-    case CZ_RGBA8: for (int c = 0; c < 3; c++) rgb[c] = row[4 * x + (size_t)c]; break;
-    case CZ_BGRA8: for (int c = 0; c < 3; c++) rgb[c] = row[4 * x + 2 - (size_t)c]; break;
+    case CZ_GRAY8:
+        rgb[0] = rgb[1] = rgb[2] = row[x];
+        break;
+    case CZ_GRAY16:
+        rgb[0] = rgb[1] = rgb[2] = row[2 * x + 1];
+        break; /* little-endian: about v / 257 */
+    case CZ_RGB8:
+        for (int c = 0; c < 3; c++) rgb[c] = row[3 * x + (size_t)c];
+        break;
+    case CZ_BGR8:
+        for (int c = 0; c < 3; c++) rgb[c] = row[3 * x + 2 - (size_t)c];
+        break;
+    case CZ_RGBA8:
+        for (int c = 0; c < 3; c++) rgb[c] = row[4 * x + (size_t)c];
+        break;
+    case CZ_BGRA8:
+        for (int c = 0; c < 3; c++) rgb[c] = row[4 * x + 2 - (size_t)c];
+        break;
     }
 }
 
@@ -96,8 +108,9 @@ static void test_png_round_trip(void **state)
                 rgb_of(&image, x, y, want);
                 rgb_of(&back.image, x, y, got);
                 for (int c = 0; c < 3; c++) assert_int_equal(got[c], alpha && x >= 20 ? 255 : want[c]);
-                if (f == CZ_GRAY16) assert_memory_equal((char *)back.pixels + y * back.image.stride + 2 * x,
-                                                        data + y * image.stride + 2 * x, 2);
+                if (f == CZ_GRAY16)
+                    assert_memory_equal((char *)back.pixels + y * back.image.stride + 2 * x,
+                                        data + y * image.stride + 2 * x, 2);
             }
         cz_picture_free(&back);
     }
@@ -218,7 +231,10 @@ static void test_heatmap(void **state)
     size_t size;
     assert_int_equal(cz_file_read(in_folder("h.png"), 1 << 20, &bytes, &size), CZ_OK);
     assert_non_null(memmem(bytes, size, "tEXtcozad:low\0-3.25", 19));
-    assert_non_null(memmem(bytes, size, "tEXtcozad:high\0" "17.123456", 24));
+    assert_non_null(memmem(bytes, size,
+                           "tEXtcozad:high\0"
+                           "17.123456",
+                           24));
     cz_free(bytes);
     /* a map of one value */
     assert_int_equal(cz_heatmap_write(in_folder("h.png"), map + 20, 1, 1, 5, 5), CZ_OK);
@@ -253,7 +269,7 @@ static void test_colours(void **state)
         uint8_t rgb[3];
         cz_overlay_colour(i / 100.0, rgb);
         double l = lightness(rgb);
-        assert_true(l > last); /* brighter all the way */
+        assert_true(l > last);                 /* brighter all the way */
         assert_true(i == 0 || l - last < 2.5); /* and evenly */
         last = l;
     }
@@ -287,8 +303,8 @@ static void test_overlay(void **state)
         for (size_t c = 0; c < 3; c++) assert_int_equal(v[3 * i + c], data[i]);
     assert_true(v[0] <= data[0]);
     for (int c = 0; c < 3; c++) assert_int_equal(v[9 + c], data[3]); /* below low: clamped */
-    assert_true(v[3] > 100 && v[3] > v[5] + 40);                    /* at high: a warm colour */
-    assert_true(v[12] > data[4] + 40);                              /* half way: seen */
+    assert_true(v[3] > 100 && v[3] > v[5] + 40);                     /* at high: a warm colour */
+    assert_true(v[12] > data[4] + 40);                               /* half way: seen */
     cz_picture_free(&p);
     assert_int_equal(cz_overlay(&photo, map, 1, 1, &p), CZ_OK); /* no range: no colour, no division by zero */
     cz_picture_free(&p);

@@ -253,7 +253,7 @@ static cz_status describe(cz_tensors *t, const char *path)
         status = set_if_absent(t, "architecture", cz_backbone_architecture(b));
         cz_backbone_close(b);
     } else {
-        cli_note("%s is no backbone that is known here (%s); converted as it is", path, cz_last_error());
+        cli_note("%s; converted as it is", cz_last_error());
     }
     if (status == CZ_OK) status = cz_file_sha256(path, hex);
     const cz_known_weights *known = NULL;

@@ -11,6 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __clang__ /* gcc keeps products and sums apart under -std=c17 by itself */
+#pragma STDC FP_CONTRACT OFF
+#endif
+
 enum { SYNTH_UNITS = 256, SYNTH_MIN_SIZE = 64, SYNTH_MAX_SIZE = 2048 };
 #define SYNTH_PI 3.14159265358979323846
 
