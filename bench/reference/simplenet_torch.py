@@ -144,8 +144,8 @@ def run_seed(args, features, trainer, seed):
         spent += seconds
         spent_cpu += cpu
         first_loss = loss if first_loss is None else first_loss
-        times = f"{seconds:.1f} s, CPU {cpu:.1f} s"
-        print(f"{features.name} {args.size} seed {seed} epoch {epoch}: loss {loss:.4f}, {times}", file=sys.stderr, flush=True)
+        text = f"loss {loss:.4f}, {seconds:.1f} s, CPU {cpu:.1f} s"
+        print(f"{features.name} {args.size} seed {seed} epoch {epoch}: {text}", file=sys.stderr, flush=True)
         if epoch not in stops:
             continue
         start = time.perf_counter()

@@ -18,7 +18,7 @@ typedef struct cz_pooler cz_pooler;
 cz_status cz_pooler_create(const cz_tap_shape *taps, size_t count, size_t width, cz_pooler **out);
 void cz_pooler_destroy(cz_pooler *p);
 size_t cz_pooler_taps(const cz_pooler *p);
-size_t cz_pooler_width(const cz_pooler *p);  /* D */
+size_t cz_pooler_width(const cz_pooler *p); /* D */
 size_t cz_pooler_grid_h(const cz_pooler *p);
 size_t cz_pooler_grid_w(const cz_pooler *p);
 void cz_pooler_columns(const cz_pooler *p, size_t tap, size_t *first, size_t *count);

@@ -15,8 +15,8 @@ cz_status cz_resize_bilinear(const uint8_t *source, size_t sw, size_t sh, size_t
 typedef struct cz_prep {
     size_t width, height; /* network input */
     cz_fit fit;
-    size_t resize; /* short side before CZ_FIT_CROP's cut; 0: min(width, height) */
-    cz_roi roi;    /* width 0: whole image */
+    size_t resize;   /* short side before CZ_FIT_CROP's cut; 0: min(width, height) */
+    cz_roi roi;      /* width 0: whole image */
     uint8_t *ignore; /* [ignore_height, ignore_width] 1 = not inspected, relative to the region; NULL: none; owned */
     size_t ignore_width, ignore_height;
 } cz_prep;
@@ -29,8 +29,8 @@ void cz_prep_free(cz_prep *prep);
 /* The affine relation between image and network input: input pixel centre u maps to image x = origin_x + u * step_x. */
 typedef struct cz_geometry {
     size_t image_width, image_height;
-    cz_roi region;                                        /* of the image, clipped, never empty */
-    size_t content_x, content_y, content_w, content_h;    /* part of the network input that shows the region */
+    cz_roi region;                                     /* of the image, clipped, never empty */
+    size_t content_x, content_y, content_w, content_h; /* part of the network input that shows the region */
     double origin_x, origin_y, step_x, step_y;
 } cz_geometry;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Feature store (DESIGN.md): tapped maps before pooling, bf16, memory-mapped, one file an image, named by the SHA-256 of
+/* Feature store (docs/architecture.md): tapped maps before pooling, bf16, memory-mapped, one file an image, named by the SHA-256 of
  * everything that decides them. Safe for several processes; least recently used entries go first; a full disk or a
  * damaged entry means computing again, never an error. */
 #ifndef CZ_FEATURES_STORE_H
