@@ -157,6 +157,7 @@ def run_seed(args, features, trainer, seed):
             "method": "simplenet",
             "seed": seed,
             "epochs": epoch,
+            "batch": args.batch,
             "patches_per_image": args.patches_per_image,
             **figures,
             "first_loss": first_loss,

@@ -97,7 +97,10 @@ typedef struct cz_image_source {
     const char *(*name)(void *ctx, size_t index);
     void *ctx;
 } cz_image_source;
-#define CZ_IMAGE_SOURCE_INIT { sizeof(cz_image_source), 0, NULL, NULL, NULL, NULL }
+#define CZ_IMAGE_SOURCE_INIT                                                                                           \
+    {                                                                                                                  \
+        sizeof(cz_image_source), 0, NULL, NULL, NULL, NULL                                                             \
+    }
 
 /* For callbacks: sets the calling thread's error line and returns `status`. */
 CZ_API cz_status cz_source_error(cz_status status, const char *message);
@@ -214,34 +217,37 @@ typedef struct cz_cache_options {
     const char *dir;      /* NULL: no store; "": the default folder */
     uint64_t limit_bytes; /* least recently used entries go first; 0: 20 GB */
 } cz_cache_options;
-#define CZ_CACHE_OPTIONS_INIT { sizeof(cz_cache_options), NULL, 0 }
+#define CZ_CACHE_OPTIONS_INIT                                                                                          \
+    {                                                                                                                  \
+        sizeof(cz_cache_options), NULL, 0                                                                              \
+    }
 
 /* ---- training ----------------------------------------------------------------------------------------------- */
 
 typedef struct cz_train_options {
     size_t struct_size;
-    const char *method;   /* "simplenet" */
-    const char *detector; /* "simplenet" */
-    const char *taps;     /* "layer2,layer3" */
+    const char *method;               /* "simplenet" */
+    const char *detector;             /* "simplenet" */
+    const char *taps;                 /* "layer2,layer3" */
     size_t image_width, image_height; /* network input, 256 x 256 */
     cz_fit fit;
-    size_t resize;        /* short side before the centre cut of CZ_FIT_CROP; 0: min(width, height) */
-    cz_roi roi;           /* stored in the model */
+    size_t resize;               /* short side before the centre cut of CZ_FIT_CROP; 0: min(width, height) */
+    cz_roi roi;                  /* stored in the model */
     const cz_image *ignore_mask; /* GRAY8; pixels >= 128 are not inspected; scaled to the region; NULL: none */
-    size_t feature_width; /* D, 1536 */
-    double feature_scale; /* 0: as the backbone's metadata says (MATH.md section 2) */
-    double feature_rms;   /* rho, 0.245 */
-    size_t hidden_width;  /* K, 1024 */
-    size_t epochs;        /* 40 */
-    size_t batch;         /* images a step, 16 */
-    size_t patches_per_image; /* random patches an image an epoch; 0: all; 128 */
-    double noise_std;     /* sigma of Eq. 15, 0.015 */
+    size_t feature_width;        /* D, 1536 */
+    double feature_scale;        /* 0: as the backbone's metadata says (MATH.md section 2) */
+    double feature_rms;          /* rho, 0.245 */
+    size_t hidden_width;         /* K, 1024 */
+    size_t epochs;               /* 40 */
+    size_t batch;                /* images a step, 16 */
+    size_t patches_per_image;    /* random patches an image an epoch; 0: all; 128 */
+    double noise_std;            /* sigma of Eq. 15, 0.015 */
     double margin_positive, margin_negative; /* th+ 0.5, th- -0.5 (Eq. 16) */
     double lr_adaptor, lr_discriminator;     /* 1e-4, 2e-4 */
-    int simplenet_compat; /* the public SimpleNet code's optimiser and biases */
-    size_t top_k;         /* image score = mean of the k largest patch scores; 1 */
+    int simplenet_compat;                    /* the public SimpleNet code's optimiser and biases */
+    size_t top_k;                            /* image score = mean of the k largest patch scores; 1 */
     uint64_t seed;
-    size_t threads;       /* 0: all the process may use */
+    size_t threads; /* 0: all the process may use */
     cz_precision precision;
     cz_cache_options cache;
     cz_progress_fn progress;
@@ -295,9 +301,11 @@ typedef struct cz_session_options {
     cz_log_fn log;
     void *ctx;
 } cz_session_options;
-#define CZ_SESSION_OPTIONS_INIT                                                                                       \
-    { sizeof(cz_session_options), 0, CZ_PRECISION_FP32, CZ_MAP_ORIGINAL, 1, CZ_CACHE_OPTIONS_INIT, NULL, NULL, NULL, NULL, \
-      NULL }
+#define CZ_SESSION_OPTIONS_INIT                                                                                        \
+    {                                                                                                                  \
+        sizeof(cz_session_options), 0, CZ_PRECISION_FP32, CZ_MAP_ORIGINAL, 1, CZ_CACHE_OPTIONS_INIT, NULL, NULL, NULL, \
+            NULL, NULL                                                                                                 \
+    }
 
 typedef struct cz_session cz_session;
 
@@ -338,8 +346,11 @@ typedef struct cz_features_options {
     cz_precision precision;
     double feature_scale; /* of `patches`, 1 */
 } cz_features_options;
-#define CZ_FEATURES_OPTIONS_INIT \
-    { sizeof(cz_features_options), "patches", "layer2,layer3", 1536, 256, 256, CZ_FIT_SQUASH, 0, 0, CZ_PRECISION_FP32, 1.0 }
+#define CZ_FEATURES_OPTIONS_INIT                                                                                       \
+    {                                                                                                                  \
+        sizeof(cz_features_options), "patches", "layer2,layer3", 1536, 256, 256, CZ_FIT_SQUASH, 0, 0,                  \
+            CZ_PRECISION_FP32, 1.0                                                                                     \
+    }
 
 /* Computes taps of images in F32, unrounded, into `into`, each named "TAP" and shaped [N, C, H, W]; "patches" is
  * [N, H*W, D] and "input" the normalised network input. All in one call share one batch. */

@@ -21,7 +21,10 @@ typedef struct cz_read_options {
     uint64_t max_pixels; /* larger images are CZ_E_LIMIT before any pixel is decoded; 0: 2^28 (16384 x 16384) */
     uint64_t max_bytes;  /* of the file; 0: 2^30 */
 } cz_read_options;
-#define CZ_READ_OPTIONS_INIT { sizeof(cz_read_options), 0, 0 }
+#define CZ_READ_OPTIONS_INIT                                                                                           \
+    {                                                                                                                  \
+        sizeof(cz_read_options), 0, 0                                                                                  \
+    }
 
 /* JPEG (also CMYK, progressive), PNG (palette, alpha, 16-bit), TIFF, BMP, PNM; by content, whatever the name says. Alpha is
  * composited on white. A truncated or damaged file is CZ_E_FORMAT, never a partial picture. Messages begin with the path. */
@@ -43,7 +46,8 @@ CZ_API cz_status cz_picture_encode_jpeg(const cz_image *image, int quality, char
 
 /* A heat map as 16-bit gray PNG: value = low + gray / 65535 * (high - low); NaN is 0. low and high are written as text
  * chunks "cozad:low" and "cozad:high" (%.9g). */
-CZ_API cz_status cz_heatmap_write(const char *path, const float *map, size_t width, size_t height, double low, double high);
+CZ_API cz_status cz_heatmap_write(const char *path, const float *map, size_t width, size_t height, double low,
+                                  double high);
 /* Reads one back; free `*map` with cz_string_free. */
 CZ_API cz_status cz_heatmap_read(const char *path, float **map, size_t *width, size_t *height);
 /* The photo with the map over it (colours of increasing brightness, transparent at `low`, the same for all images of one

@@ -74,6 +74,9 @@ static cz_status parse_tensor(const char *name, const json_t *entry, const uint8
 static cz_status parse_metadata(const json_t *metadata, cz_tensors *t)
 {
     if (!json_is_object(metadata)) return cz_fail(CZ_E_FORMAT, "__metadata__ is not an object");
+    if (json_object_size(metadata) > CZ_TENSORS_MAX_METADATA) {
+        return cz_fail(CZ_E_LIMIT, "__metadata__ has more than %zu entries", CZ_TENSORS_MAX_METADATA);
+    }
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)metadata, key, value)

@@ -9,6 +9,7 @@
 /* Limits of the reader; beyond them a file is refused, never truncated. */
 #define CZ_SAFETENSORS_MAX_HEADER ((size_t)100 * 1000 * 1000)
 #define CZ_TENSORS_MAX_COUNT      ((size_t)100000)
+#define CZ_TENSORS_MAX_METADATA   ((size_t)4096)
 
 /* Parses safetensors bytes. `data` must outlive the result (views point into it). Everything is validated before
  * anything is returned: header length, JSON, dtype, shape x dtype = length, offsets in bounds, no overlap, no hole. */
