@@ -29,4 +29,10 @@ if(TARGET cozad_cli)
   endforeach()
 endif()
 
+# Needs python3-torch; scripts/test --slow runs it.
+if(TARGET cozad_cli)
+  add_test(NAME slow/pth_formats COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/parity/check_pth_formats.sh $<TARGET_FILE:cozad_cli>)
+  set_tests_properties(slow/pth_formats PROPERTIES LABELS slow TIMEOUT 1800 SKIP_RETURN_CODE 77 ENVIRONMENT "${environment}")
+endif()
+
 include(${CMAKE_CURRENT_SOURCE_DIR}/fuzz.cmake OPTIONAL)

@@ -315,10 +315,26 @@ out:
     return status;
 }
 
+/* Below this many optimiser steps the discriminator has hardly left its starting point (docs/results.md). */
+#define FEW_STEPS ((size_t)400)
+
+static void warn_of_few_steps(const trainer *t, size_t steps_an_epoch)
+{
+    const size_t steps = steps_an_epoch * t->options->epochs;
+    if (steps >= FEW_STEPS || t->options->log == NULL) return;
+    char line[200];
+    (void)snprintf(line, sizeof line,
+                   "only %zu optimiser steps (%zu photos, %zu epochs): the model will be weak; %zu epochs make %zu",
+                   steps, t->set.count, t->options->epochs, (2 * FEW_STEPS + steps_an_epoch - 1) / steps_an_epoch,
+                   2 * FEW_STEPS);
+    t->options->log(t->options->ctx, line);
+}
+
 static cz_status run_epochs(trainer *t, double *last_loss)
 {
     const size_t images = t->set.count, batch = t->options->batch;
     const size_t steps = (images + batch - 1) / batch, total = steps * t->options->epochs;
+    warn_of_few_steps(t, steps);
     char detail[40] = "";
     size_t step = 0;
     for (size_t epoch = 0; epoch < t->options->epochs; epoch++) {

@@ -156,13 +156,10 @@ def main():
     for name in ("adaptor.weight", "hidden.weight"):
         tensors[name] = tensors[name][hashweights.sample_indices(name, tensors[name].size)]
     tensors["losses"] = np.array(losses, np.float32)
-    tensors["feature_scale"] = np.array([features.scale], np.float64)
+    tensors["feature_scale"] = np.array([features.scale], np.float32)
     tensors["scores"] = scores
-    tensors["labels"] = labels
-    tensors["auroc"] = np.array([auroc], np.float64)
-    # tensors of 8-byte elements first: every tensor then begins at a multiple of its element's size
-    order = sorted(tensors, key=lambda name: -tensors[name].itemsize)
-    safetensors_py.save(os.path.join(HERE, "files", "tire.safetensors"), {name: tensors[name] for name in order})
+    tensors["auroc"] = np.array([auroc], np.float32)
+    safetensors_py.save(os.path.join(HERE, "files", "tire.safetensors"), tensors)
 
 
 if __name__ == "__main__":
