@@ -10,6 +10,9 @@
 extern "C" {
 #endif
 
+/* Several lines: versions of the image libraries. Belongs to the calling thread. */
+CZ_API const char *cz_io_build_info(void);
+
 /* Pixels owned by this struct; `image` points into them. Release with cz_picture_free. */
 typedef struct cz_picture {
     cz_image image; /* GRAY8, GRAY16 or RGB8, upright (EXIF orientation applied) */

@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <omp.h>
 #include <stdio.h>
+#include <zip.h>
 
 #define TEXT_OF(x) #x
 #define TEXT(x)    TEXT_OF(x)
@@ -19,7 +20,7 @@ const char *cz_build_info(void)
     static _Thread_local char text[512];
     char engine[256];
     cz_engine_describe(engine, sizeof engine);
-    (void)snprintf(text, sizeof text, "%s\njansson %s\nOpenMP %d\ncompiler %s", engine, JANSSON_VERSION, _OPENMP,
-                   __VERSION__);
+    (void)snprintf(text, sizeof text, "%s\njansson %s\nlibzip %s\nOpenMP %d\ncompiler %s", engine, JANSSON_VERSION,
+                   zip_libzip_version(), _OPENMP, __VERSION__);
     return text;
 }

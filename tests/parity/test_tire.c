@@ -28,9 +28,17 @@ enum {
     ROWS = IMAGES * PATCHES
 };
 
-static const double PARAMETER_LIMIT = 1e-4; /* max abs difference */
-static const double SCALE_LIMIT = 1e-4;     /* relative */
-static const double AUROC_LIMIT = 0.1;      /* percentage points */
+static const double SCALE_LIMIT = 1e-4; /* relative */
+static const double LOSS_LIMIT = 1e-3;
+static const double STATISTICS_LIMIT = 1e-3; /* mean in standard deviations, variance relative */
+static const double SCORE_LIMIT = 0.02;      /* scores are 17 +- 3 */
+static const double AUROC_LIMIT = 0.1;       /* percentage points */
+
+/* Parameters agree when they are within 1e-4. The batches are identical only up to bf16: where two fp32 backbones end
+ * on either side of a rounding boundary (two to four of 10,000 values of a map), values differ by one part in 256. That
+ * can turn Adam's first step, rate * sign(gradient), where a gradient is near 0. Hence a few may be outside, by such
+ * steps of the larger rate. */
+static const double PARAMETER_LIMIT = 1e-4, PARAMETER_FARTHEST = 8e-4, OUTSIDE_LIMIT = 0.002; /* OUTSIDE: a share */
 
 /* ---- photos ------------------------------------------------------------------------------------------------------ */
 
@@ -88,7 +96,7 @@ static void free_photos(photos *p)
     free(p->paths);
 }
 
-/* ---- what is drawn ------------------------------------------------------------------------------------------------- */
+/* ---- what is drawn ----------------------------------------------------------------------------------------------- */
 
 static void hashed(const char *name, size_t count, double scale, float *out)
 {
@@ -118,7 +126,7 @@ static void choose(const char *name, size_t n, size_t count, size_t *out)
     qsort(out, count, sizeof *out, ascending);
 }
 
-/* ---- the run ------------------------------------------------------------------------------------------------------- */
+/* ---- the run ----------------------------------------------------------------------------------------------------- */
 
 typedef struct fixture {
     cz_tensors *golden;
@@ -196,9 +204,13 @@ static void pool(fixture *f, const uint16_t *values, const size_t *rows, size_t 
 
 static void open_head(fixture *f)
 {
-    static const char *const weights[] = {"adaptor.weight", "hidden.weight", "output.weight"};
+    static const struct {
+        const char *name;
+        double factor; /* F of make_tire_goldens.py */
+    } weights[] = {{"adaptor.weight", 64}, {"hidden.weight", 64}, {"output.weight", 8}};
     cz_head_config config;
     cz_head_config_init(&config);
+    config.noise_std = 64 * 0.015;
     assert_int_equal(cz_head_create("simplenet", &config, &f->head), CZ_OK);
     assert_true(f->head->config.width == D && f->head->config.hidden == K);
     f->params = calloc(f->head->param_count, sizeof(float));
@@ -206,8 +218,9 @@ static void open_head(fixture *f)
     assert_true(f->params && f->state);
     cz_head_init(f->head, 1, f->params, f->state); /* scale 1, shift 0 */
     for (size_t i = 0; i < sizeof weights / sizeof weights[0]; i++) {
-        const cz_head_view *v = cz_head_param(f->head, weights[i]);
-        hashed(v->name, v->count, sqrt(6.0 / (double)(v->shape[0] + v->shape[1])), f->params + v->first);
+        const cz_head_view *v = cz_head_param(f->head, weights[i].name);
+        const double xavier = sqrt(6.0 / (double)(v->shape[0] + v->shape[1]));
+        hashed(v->name, v->count, weights[i].factor * xavier, f->params + v->first);
     }
 }
 
@@ -319,11 +332,27 @@ static void train(fixture *f)
         losses[step] = (float)loss;
     }
     printf("tire, loss %.6f … %.6f\n", (double)losses[0], (double)losses[STEPS - 1]);
-    within("losses", largest_difference(losses, golden(f, "losses", STEPS), STEPS), PARAMETER_LIMIT);
+    within("losses", largest_difference(losses, golden(f, "losses", STEPS), STEPS), LOSS_LIMIT);
     cz_adam_free(&adam);
     cz_head_work_destroy(work);
     free(noise);
     free(grads);
+}
+
+static void compare_values(const char *name, const float *ours, const float *theirs, size_t count)
+{
+    size_t outside = 0;
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        const double difference = fabs((double)ours[i] - (double)theirs[i]);
+        if (!(difference <= PARAMETER_LIMIT)) outside++;
+        sum += difference;
+    }
+    const double most = largest_difference(ours, theirs, count);
+    printf("tire, %s: %zu of %zu values differ by more than %.0e; largest %.2e, mean %.2e\n", name, outside, count,
+           PARAMETER_LIMIT, most, sum / (double)count);
+    assert_true((double)outside <= OUTSIDE_LIMIT * (double)count);
+    assert_true(most <= PARAMETER_FARTHEST);
 }
 
 /* Small tensors whole, large ones at the places that hashweights.sample_indices draws. */
@@ -342,7 +371,7 @@ static void compare_parameters(const fixture *f)
             samples[s] = ours[(size_t)((u + 1.0) * 0.5 * (double)v->count)];
         }
         const size_t count = whole ? v->count : SAMPLES;
-        within(v->name, largest_difference(whole ? ours : samples, golden(f, v->name, count), count), PARAMETER_LIMIT);
+        compare_values(v->name, whole ? ours : samples, golden(f, v->name, count), count);
     }
 }
 
@@ -356,8 +385,16 @@ static void compare_statistics(fixture *f)
     }
     assert_int_equal(cz_head_pass_end(f->head, pass, f->params, f->state), CZ_OK);
     cz_head_pass_destroy(f->head, pass);
-    within("running mean", largest_difference(f->state, golden(f, "norm.mean", K), K), PARAMETER_LIMIT);
-    within("running variance", largest_difference(f->state + K, golden(f, "norm.var", K), K), PARAMETER_LIMIT);
+    const float *mean = golden(f, "norm.mean", K), *var = golden(f, "norm.var", K);
+    double worst[2] = {0, 0}; /* largest of the mean, of the variance */
+    for (size_t k = 0; k < K; k++) {
+        const double of_mean = fabs((double)f->state[k] - (double)mean[k]) / sqrt((double)var[k]);
+        const double of_var = fabs((double)f->state[K + k] / (double)var[k] - 1);
+        if (!(of_mean <= worst[0])) worst[0] = of_mean;
+        if (!(of_var <= worst[1])) worst[1] = of_var;
+    }
+    within("running mean, in deviations", worst[0], STATISTICS_LIMIT);
+    within("running variance, relative", worst[1], STATISTICS_LIMIT);
 }
 
 static void compare_scores(fixture *f, size_t threads)
@@ -382,7 +419,7 @@ static void compare_scores(fixture *f, size_t threads)
     assert_int_equal(cz_auroc(scores, labels, f->test.count, &auroc), CZ_OK);
     const double wanted = (double)*golden(f, "auroc", 1);
     const double most = largest_difference(scores, golden(f, "scores", f->test.count), f->test.count);
-    printf("tire, image scores: largest difference %.3e\n", most);
+    within("image scores", most, SCORE_LIMIT);
     printf("tire, image AUROC %.4f %%, PyTorch's %.4f %%\n", 100 * auroc, wanted);
     within("AUROC, points", fabs(100 * auroc - wanted), AUROC_LIMIT);
     cz_composed_destroy(composed);

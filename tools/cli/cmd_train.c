@@ -68,15 +68,31 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static void print_result(const arguments *a, const input_source *source, double elapsed)
+/* When each phase of the training began, told by the progress callback. */
+typedef struct phases {
+    double features, training, end; /* seconds; 0: not yet */
+} phases;
+
+static int note_phase(void *ctx, const char *what, size_t done, size_t total, const char *detail)
 {
+    phases *p = ctx;
+    double *began = strcmp(what, "features") == 0 ? &p->features : &p->training;
+    if (*began == 0.0) *began = seconds();
+    p->end = seconds();
+    return cli_progress(NULL, what, done, total, detail);
+}
+
+static void print_result(const arguments *a, const input_source *source, const phases *p, double elapsed)
+{
+    const double features = p->training - p->features, training = p->end - p->training;
     if (a->common.json) {
-        json_t *line = json_pack("{s:s, s:I, s:I, s:f}", "model", a->output, "images",
+        json_t *line = json_pack("{s:s, s:I, s:I, s:f, s:f, s:f}", "model", a->output, "images",
                                  (json_int_t)(source->count - source->failed), "failed", (json_int_t)source->failed,
-                                 "seconds", elapsed);
+                                 "seconds", elapsed, "feature_seconds", features, "training_seconds", training);
         common_print_json(line);
     } else {
-        printf("%s: learnt from %zu photos in %.1f s\n", a->output, source->count - source->failed, elapsed);
+        printf("%s: learnt from %zu photos in %.1f s (features %.1f s, training %.1f s)\n", a->output,
+               source->count - source->failed, elapsed, features, training);
     }
 }
 
@@ -86,6 +102,7 @@ static int train(arguments *a, const input_list *list)
     cz_model *model = NULL;
     input_source source;
     const double start = seconds();
+    phases p = {0.0, 0.0, 0.0};
     int code = CLI_OK;
     cz_status status = input_source_open(list, a->data != NULL ? INPUT_TRAIN : INPUT_ANY, &a->common.read, &source);
     if (status != CZ_OK) return cli_fail(status);
@@ -100,6 +117,8 @@ static int train(arguments *a, const input_list *list)
         code = cli_fail_model(status);
         goto out;
     }
+    a->train.progress = note_phase;
+    a->train.ctx = &p;
     cz_image_source callbacks = input_source_callbacks(&source);
     status = cz_train(backbone, &callbacks, &a->train, &model);
     cli_progress_end();
@@ -108,7 +127,7 @@ static int train(arguments *a, const input_list *list)
         code = cli_fail(status);
         goto out;
     }
-    print_result(a, &source, seconds() - start);
+    print_result(a, &source, &p, seconds() - start);
     code = source.failed > 0 ? CLI_SOME_FAILED : CLI_OK;
 out:
     cz_model_close(model);
@@ -163,7 +182,6 @@ int cmd_train(int argc, char **argv)
     if (code == CLI_OK && a.output != NULL && (list.count > 0 || a.normal != NULL || a.data != NULL)) {
         common_finish(&a.common);
         a.train.cache = a.common.cache;
-        a.train.progress = cli_progress;
         a.train.log = cli_log;
         code = parse_texts(&a, &mask);
         if (code == CLI_OK) code = train(&a, &list);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli.h"
+#include "cozad/cozad_io.h"
 
 #include <string.h>
 
@@ -42,7 +43,7 @@ int main(int argc, char **argv)
         return cli_finish_output(CLI_OK);
     }
     if (strcmp(argv[1], "--version") == 0) {
-        printf("cozad %s\n%s\n", cz_version(), cz_build_info());
+        printf("cozad %s\n%s\n%s\n", cz_version(), cz_build_info(), cz_io_build_info());
         return cli_finish_output(CLI_OK);
     }
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
