@@ -8,6 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Room for the text that names what decides features, with taps of at most CZ_MAX_TAPS names. */
+#define CONTEXT_ROOM 2048
+
 /* One image of a batch in work. */
 typedef struct slot {
     uint8_t *rgb; /* [height, width, 3] */
@@ -223,7 +226,12 @@ static cz_status prepare(cz_extractor *x, slot *s, const cz_image *image)
     s->from_store = false;
     const cz_status status = cz_prep_image(x->prep, image, x->mean, s->rgb, &s->geometry);
     if (status != CZ_OK || x->store == NULL) return status;
-    cz_store_key_make(s->rgb, x->prep->height, x->prep->width, x->context, &s->key);
+    /* Letterbox padding enters the network as exactly 0, not as the byte that stands for it: which part is padding counts. */
+    char context[CONTEXT_ROOM];
+    const cz_geometry *g = &s->geometry;
+    (void)snprintf(context, sizeof context, "%s;content=%zu,%zu,%zu,%zu", x->context, g->content_x, g->content_y,
+                   g->content_w, g->content_h);
+    cz_store_key_make(s->rgb, x->prep->height, x->prep->width, context, &s->key);
     s->mapped = cz_store_get(x->store, &s->key, x->values, &s->entry);
     s->from_store = s->mapped;
     return CZ_OK;

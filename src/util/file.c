@@ -20,7 +20,7 @@ cz_status cz_fail_errno(const char *path, const char *verb, int error)
 
 static cz_status open_regular(const char *path, int *fd, size_t *size)
 {
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* opening a pipe must not wait for its other end */
     if (*fd < 0) return cz_fail_errno(path, "open", errno);
     struct stat info;
     if (fstat(*fd, &info) != 0) {

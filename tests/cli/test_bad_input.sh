@@ -28,6 +28,12 @@ one_line 'bomb\.pgm: .*max-pixels'
 expect 3 "$cozad" score -m "$tmp/a.cozad" "$good/000.png" --max-pixels 100
 one_line '000\.png: '
 
+# A pipe with nobody at its other end is no photo, and is not waited for.
+mkfifo "$tmp/bad/pipe.png"
+expect 3 timeout 20 "$cozad" score -m "$tmp/a.cozad" "$tmp/bad/pipe.png"
+one_line 'pipe\.png: '
+rm "$tmp/bad/pipe.png"
+
 # --- one bad photo among many: the others are scored
 mkdir "$tmp/mixed"
 cp "$good"/00[0-3].png "$tmp/mixed"
