@@ -9,7 +9,10 @@
  *  - options structs begin with `size_t struct_size`; start from the matching _INIT macro;
  *  - no global state: a cz_backbone or cz_model is immutable once opened and may be shared between threads; a
  *    cz_session belongs to one thread at a time;
- *  - nothing here prints, exits or aborts.
+ *  - nothing here prints, exits or aborts;
+ *  - a thread that computes should not run signal handlers on its own stack: generated code of the matrix library keeps data
+ *    below the stack pointer. Block signals in it (sigwait in another thread), or use sigaltstack and SA_ONSTACK;
+ *  - the progress callback runs in one thread at a time; log lines may come from several at once.
  *
  * Symbols: N images, H x W patch grid, P = H*W patches, D patch-feature width.
  */

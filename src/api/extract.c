@@ -237,17 +237,24 @@ static cz_status prepare(cz_extractor *x, slot *s, const cz_image *image)
     return CZ_OK;
 }
 
-cz_status cz_extractor_run(cz_extractor *x, const cz_image *images, size_t count, cz_extracted *out, cz_timing *timing)
+cz_status cz_extractor_prepare(cz_extractor *x, const cz_image *images, size_t count, cz_timing *timing)
+{
+    cz_status status = CZ_OK;
+    if (count == 0 || count > x->batch) return cz_fail(CZ_E_INTERNAL, "%zu images in a batch of %zu", count, x->batch);
+    const double start = cz_now_ms();
+    for (size_t i = 0; i < count; i++) CZ_TRY(prepare(x, &x->slots[i], &images[i]));
+    timing->preprocess += cz_now_ms() - start;
+out:
+    return status;
+}
+
+cz_status cz_extractor_compute(cz_extractor *x, size_t count, cz_extracted *out, cz_timing *timing)
 {
     cz_status status = CZ_OK;
     size_t missing = 0;
-    if (count == 0 || count > x->batch) return cz_fail(CZ_E_INTERNAL, "%zu images in a batch of %zu", count, x->batch);
-    const double start = cz_now_ms();
     for (size_t i = 0; i < count; i++) {
-        CZ_TRY(prepare(x, &x->slots[i], &images[i]));
         if (!x->slots[i].mapped) x->missing[missing++] = i;
     }
-    timing->preprocess += cz_now_ms() - start;
     if (missing == x->batch && missing > 1) {
         CZ_TRY(compute(x, x->missing, missing, timing));
     } else {
@@ -260,6 +267,12 @@ cz_status cz_extractor_run(cz_extractor *x, const cz_image *images, size_t count
     }
 out:
     return status;
+}
+
+cz_status cz_extractor_run(cz_extractor *x, const cz_image *images, size_t count, cz_extracted *out, cz_timing *timing)
+{
+    const cz_status status = cz_extractor_prepare(x, images, count, timing);
+    return status == CZ_OK ? cz_extractor_compute(x, count, out, timing) : status;
 }
 
 bool cz_extractor_take_entry(cz_extractor *x, size_t index, cz_store_entry *out)

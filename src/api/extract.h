@@ -36,6 +36,9 @@ typedef struct cz_extracted {
     bool from_store;
 } cz_extracted;
 
+/* cz_extractor_run in two halves: after the first the images' pixels are not needed any more. */
+cz_status cz_extractor_prepare(cz_extractor *x, const cz_image *images, size_t count, cz_timing *timing);
+cz_status cz_extractor_compute(cz_extractor *x, size_t count, cz_extracted *out, cz_timing *timing);
 /* count <= batch. The caller has set the thread count (cz_threads_enter). Adds milliseconds to timing->preprocess and
  * timing->backbone. */
 cz_status cz_extractor_run(cz_extractor *x, const cz_image *images, size_t count, cz_extracted *out, cz_timing *timing);

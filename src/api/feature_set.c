@@ -10,11 +10,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-void cz_feature_set_init(size_t values, cz_feature_set *out)
+cz_status cz_feature_set_create(size_t count, size_t values, cz_feature_set *out)
 {
-    memset(out, 0, sizeof *out);
-    out->values = values;
-    out->file = -1;
+    *out = (cz_feature_set){count, values, cz_calloc(count, sizeof *out->items), -1, 0};
+    if (out->items == NULL) out->count = 0;
+    return out->items != NULL ? CZ_OK : CZ_E_MEMORY;
 }
 
 void cz_feature_set_free(cz_feature_set *set)
@@ -25,7 +25,16 @@ void cz_feature_set_free(cz_feature_set *set)
     }
     cz_free(set->items);
     if (set->file >= 0) (void)close(set->file);
-    cz_feature_set_init(0, set);
+    *set = (cz_feature_set){0, 0, NULL, -1, 0};
+}
+
+void cz_feature_set_compact(cz_feature_set *set)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < set->count; i++) {
+        if (set->items[i].values != NULL) set->items[kept++] = set->items[i];
+    }
+    set->count = kept;
 }
 
 /* A file without a name: it is gone with the process, whatever ends it. */
@@ -45,7 +54,7 @@ static cz_status open_file(cz_feature_set *set)
     return status;
 }
 
-static cz_status map_copy(cz_feature_set *set, const uint16_t *values, cz_store_entry *out)
+cz_status cz_feature_set_map(cz_feature_set *set, const uint16_t *values, cz_store_entry *out)
 {
     if (set->file < 0) {
         const cz_status status = open_file(set);
@@ -65,29 +74,5 @@ static cz_status map_copy(cz_feature_set *set, const uint16_t *values, cz_store_
     const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     set->file_size += (bytes + page - 1) / page * page;
     *out = (cz_store_entry){{data, bytes}, data, set->values};
-    return CZ_OK;
-}
-
-cz_status cz_feature_set_add(cz_feature_set *set, cz_extractor *x, size_t index, const cz_extracted *what,
-                             uint8_t *valid, size_t valid_count, const uint8_t sha256[32])
-{
-    if (set->count == set->room) {
-        const size_t room = set->room == 0 ? 64 : 2 * set->room;
-        struct cz_feature_item *items = cz_grow(set->items, room, sizeof *items);
-        if (items == NULL) return CZ_E_MEMORY;
-        set->items = items;
-        set->room = room;
-    }
-    struct cz_feature_item *item = &set->items[set->count];
-    memset(item, 0, sizeof *item);
-    if (!cz_extractor_take_entry(x, index, &item->entry)) {
-        const cz_status status = map_copy(set, what->values, &item->entry);
-        if (status != CZ_OK) return status;
-    }
-    item->values = item->entry.values;
-    item->valid = valid;
-    item->valid_count = valid_count;
-    memcpy(item->sha256, sha256, sizeof item->sha256);
-    set->count++;
     return CZ_OK;
 }

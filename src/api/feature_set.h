@@ -6,23 +6,27 @@
 
 #include "api/extract.h"
 
+typedef struct cz_feature_item {
+    const uint16_t *values; /* bf16, as cz_extracted; NULL: nothing here */
+    cz_store_entry entry;   /* what keeps them mapped */
+    uint8_t *valid;         /* [P] patches that are inspected */
+    size_t valid_count;
+    uint8_t sha256[32]; /* of the photo's pixels */
+} cz_feature_item;
+
 typedef struct cz_feature_set {
-    size_t count, room, values;
-    struct cz_feature_item {
-        const uint16_t *values; /* bf16, as cz_extracted */
-        cz_store_entry entry;   /* what keeps them mapped */
-        uint8_t *valid;         /* [P] patches that are inspected */
-        size_t valid_count;
-        uint8_t sha256[32]; /* of the photo's pixels */
-    } * items;
-    int file; /* -1: none yet */
+    size_t count, values;
+    cz_feature_item *items; /* [count] */
+    int file;               /* -1: none yet */
     uint64_t file_size;
 } cz_feature_set;
 
-void cz_feature_set_init(size_t values, cz_feature_set *out);
+/* Room for `count` images, all empty. */
+cz_status cz_feature_set_create(size_t count, size_t values, cz_feature_set *out);
 void cz_feature_set_free(cz_feature_set *set);
-/* Takes over `valid` (cz_alloc) on success. */
-cz_status cz_feature_set_add(cz_feature_set *set, cz_extractor *x, size_t index, const cz_extracted *what,
-                             uint8_t *valid, size_t valid_count, const uint8_t sha256[32]);
+/* Keeps `values` in the temporary file and maps them. One thread at a time. */
+cz_status cz_feature_set_map(cz_feature_set *set, const uint16_t *values, cz_store_entry *out);
+/* Drops the empty ones; the others keep their order. */
+void cz_feature_set_compact(cz_feature_set *set);
 
 #endif

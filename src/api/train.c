@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cz_train: features once, then epochs over random patches of them (docs/math.md sections 1 to 3). */
-#include "api/extract.h"
-#include "api/feature_set.h"
+#include "api/collect.h"
 #include "api/model.h"
 #include "api/train_meta.h"
 #include "optim/adam.h"
@@ -131,80 +130,36 @@ static cz_status make_buffers(trainer *t)
     t->scratch = cz_alloc_array(cz_pooler_scratch(t->pooler), sizeof *t->scratch);
     t->rows = cz_alloc_array(t->grid, sizeof *t->rows);
     if (t->widened == NULL || t->scratch == NULL || t->rows == NULL) status = CZ_E_MEMORY;
-    cz_feature_set_init(cz_extractor_values(t->extractor), &t->set);
 out:
     return status;
 }
 
 /* ---- features -------------------------------------------------------------------------------------------------- */
 
-static void skip(trainer *t, size_t index)
-{
-    t->skipped++;
-    char line[1200];
-    const char *name = t->source->name != NULL ? t->source->name(t->source->ctx, index) : "";
-    const char *reason = cz_last_error();
-    const bool named = name[0] != '\0' && strstr(reason, name) != NULL;
-    (void)snprintf(line, sizeof line, "%s%s%s; skipped", named ? "" : name, named || name[0] == '\0' ? "" : ": ",
-                   reason);
-    if (t->options->log != NULL) t->options->log(t->options->ctx, line);
-    cz_error_clear();
-}
-
-static cz_status add_image(trainer *t, const cz_image *image)
+static cz_status collect(trainer *t, cz_backbone *backbone, const cz_extractor_options *extract)
 {
     cz_status status;
-    cz_extracted what;
-    cz_timing timing = {0};
-    uint8_t digest[32];
-    uint8_t *valid = cz_alloc(t->grid);
-    size_t count = 0;
-    if (valid == NULL) return CZ_E_MEMORY;
-    CZ_TRY(cz_extractor_run(t->extractor, image, 1, &what, &timing));
-    cz_prep_valid(&t->model->prep, &what.geometry, cz_pooler_grid_w(t->pooler), cz_pooler_grid_h(t->pooler), valid);
-    for (size_t i = 0; i < t->grid; i++) count += valid[i];
-    if (count == 0) {
-        status = cz_fail(CZ_E_ARG, "the region and the ignore mask leave nothing to inspect");
-        goto out;
-    }
-    cz_image_sha256(image, digest);
-    CZ_TRY(cz_feature_set_add(&t->set, t->extractor, 0, &what, valid, count, digest));
-    valid = NULL;
+    cz_extractor_options shared = *extract;
+    if (shared.threads == 0) shared.threads = cz_threads_available();
+    const cz_collect_options options = {
+        .backbone = backbone,
+        .source = t->source,
+        .extract = &shared,
+        .grid_w = cz_pooler_grid_w(t->pooler),
+        .grid_h = cz_pooler_grid_h(t->pooler),
+        .progress = t->options->progress,
+        .ctx = t->options->ctx,
+    };
+    CZ_TRY(cz_feature_set_create(t->source->count, cz_extractor_values(t->extractor), &t->set));
+    CZ_TRY(cz_collect(&options, &t->set, &t->skipped));
 out:
-    cz_free(valid);
     return status;
-}
-
-/* Which failures are the image's own fault (skip it) and which end the training. */
-static bool is_images_fault(cz_status status)
-{
-    return status == CZ_E_FORMAT || status == CZ_E_LIMIT || status == CZ_E_UNSUPPORTED || status == CZ_E_IO ||
-           status == CZ_E_ARG;
-}
-
-static cz_status collect(trainer *t)
-{
-    for (size_t i = 0; i < t->source->count; i++) {
-        cz_status status = report(t, "features", i, t->source->count, "");
-        if (status != CZ_OK) return status;
-        cz_image image;
-        memset(&image, 0, sizeof image);
-        status = t->source->load(t->source->ctx, i, &image);
-        if (status == CZ_OK) {
-            status = add_image(t, &image);
-            if (t->source->release != NULL) t->source->release(t->source->ctx, i, &image);
-        }
-        if (status != CZ_OK && !is_images_fault(status)) return status;
-        if (status != CZ_OK) skip(t, i);
-    }
-    if (t->set.count == 0) return cz_fail(CZ_E_NO_IMAGES, "no image could be read: nothing to train on");
-    return report(t, "features", t->source->count, t->source->count, "");
 }
 
 /* All inspected patches of one image into t->features (room for a whole image); returns how many. */
 static size_t pool_image(trainer *t, size_t image, double scale)
 {
-    const struct cz_feature_item *item = &t->set.items[image];
+    const cz_feature_item *item = &t->set.items[image];
     size_t count = 0;
     for (size_t i = 0; i < t->grid; i++) {
         if (item->valid[i]) t->rows[count++] = i;
@@ -250,7 +205,7 @@ static size_t patches_of(const trainer *t, size_t image)
 /* The chosen patches of one image, appended at `out`; depends on (seed, epoch, image) alone. */
 static size_t sample_image(trainer *t, size_t epoch, size_t image, float *out)
 {
-    const struct cz_feature_item *item = &t->set.items[image];
+    const cz_feature_item *item = &t->set.items[image];
     const size_t wanted = patches_of(t, image);
     cz_rng rng;
     cz_rng_init(&rng, t->options->seed, CZ_RNG_PATCHES, (uint64_t)epoch * t->set.count + image, 0);
@@ -454,7 +409,7 @@ cz_status cz_train(cz_backbone *backbone, const cz_image_source *images, const c
     CZ_TRY(cz_extractor_create(backbone, &extract, &t.extractor));
     CZ_TRY(make_buffers(&t));
     times[0] = cz_now_ms();
-    CZ_TRY(collect(&t));
+    CZ_TRY(collect(&t, backbone, &extract));
     times[1] = cz_now_ms();
     CZ_TRY(prepare_epochs(&t));
     CZ_TRY(measure_scale(&t));

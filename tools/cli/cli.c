@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 bool cli_quiet;
-static volatile sig_atomic_t interrupts;
+static atomic_int interrupts;
 
 int cli_exit_code(cz_status status)
 {
@@ -80,19 +82,35 @@ int cli_fail_model(cz_status status)
     return opening ? CLI_BAD_MODEL : code;
 }
 
-static void on_signal(int number)
+static void *wait_for_signals(void *set)
 {
-    (void)number;
-    if (++interrupts > 2) _exit(CLI_INTERRUPTED); /* a third ^C means it */
+    for (;;) {
+        int number = 0;
+        if (sigwait(set, &number) != 0) continue;
+        if (atomic_fetch_add(&interrupts, 1) >= 2) _exit(CLI_INTERRUPTED); /* a third ^C means it */
+    }
+    return NULL;
 }
 
 void cli_catch_interrupts(void)
 {
+    /* A thread of its own takes the signals; every other one blocks them (threads inherit that). A handler that ran on a
+     * computing thread would put its frame below the stack pointer, where generated code of the matrix library keeps
+     * data: an interrupted training then crashed in one of four tries. */
+    static sigset_t set;
+    pthread_t thread;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGTERM);
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL) == 0) {
+        if (pthread_create(&thread, NULL, wait_for_signals, &set) == 0) {
+            (void)pthread_detach(thread);
+        } else {
+            (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+        }
+    }
     struct sigaction action;
     memset(&action, 0, sizeof action);
-    action.sa_handler = on_signal;
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
     action.sa_handler = SIG_IGN;
     (void)sigaction(SIGPIPE, &action, NULL);
     (void)sigaction(SIGXFSZ, &action, NULL); /* a file size limit becomes an error of write() */
@@ -100,7 +118,7 @@ void cli_catch_interrupts(void)
 
 bool cli_interrupted(void)
 {
-    return interrupts > 0;
+    return atomic_load(&interrupts) > 0;
 }
 
 static double now(void)
