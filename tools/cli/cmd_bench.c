@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static const cli_verb verb = {
     "bench", "[options]", "Times every stage of scoring on this machine, and states the machine's own peak beside it.",
@@ -94,7 +95,55 @@ out:
     return status;
 }
 
-static void print(const arguments *a, const cz_backbone *b, const double *ms, double peak)
+/* Features of many photos, as training makes them: from the time when every worker has its plan to the last photo. */
+typedef struct features_clock {
+    double first, last; /* seconds */
+    size_t done;        /* photos at `first` */
+} features_clock;
+
+enum { FEATURE_PHOTOS = 48, FEATURE_WARM_UP = 8 };
+
+static double seconds(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* Ends the training as soon as its features are there. */
+static int watch_features(void *ctx, const char *what, size_t done, size_t total, const char *detail)
+{
+    features_clock *clock = ctx;
+    (void)total;
+    (void)detail;
+    if (strcmp(what, "features") != 0 || cli_interrupted()) return 1;
+    clock->last = seconds();
+    if (clock->first == 0.0 && done >= FEATURE_WARM_UP) {
+        clock->first = clock->last;
+        clock->done = done;
+    }
+    return 0;
+}
+
+static cz_status measure_features(const arguments *a, cz_backbone *backbone, noise *n, double *ms)
+{
+    features_clock clock = {0.0, 0.0, 0};
+    cz_train_options options = a->train;
+    cz_model *model = NULL;
+    cz_image_source source = CZ_IMAGE_SOURCE_INIT;
+    source.count = FEATURE_PHOTOS;
+    source.load = load_noise;
+    source.ctx = n;
+    options.progress = watch_features;
+    options.ctx = &clock;
+    const cz_status status = cz_train(backbone, &source, &options, &model);
+    cz_model_close(model);
+    if (cli_interrupted() || status != CZ_E_CANCELLED) return status;
+    *ms = (clock.last - clock.first) * 1e3 / (double)(FEATURE_PHOTOS - clock.done);
+    return CZ_OK;
+}
+
+static void print(const arguments *a, const cz_backbone *b, const double *ms, double features, double peak)
 {
     const double flops = cz_backbone_flops(b, a->train.taps, a->train.image_width, a->train.image_height);
     const double rate = flops / (ms[1] * 1e6), rest = ms[5] - ms[1];
@@ -103,11 +152,12 @@ static void print(const arguments *a, const cz_backbone *b, const double *ms, do
         for (size_t s = 0; s < STAGES; s++) {
             (void)json_object_set_new(stages, stage_names[s], json_pack("{s:f}", "ms", ms[s]));
         }
-        common_print_json(json_pack(
-            "{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:f, s:f, s:f, s:f}", "backbone", cz_backbone_name(b), "precision",
-            "fp32", "image_width", (json_int_t)a->train.image_width, "image_height", (json_int_t)a->train.image_height,
-            "batch", (json_int_t)a->batch, "threads", (json_int_t)a->threads, "stages", stages, "peak_gflops", peak,
-            "backbone_gflops", rate, "backbone_of_peak", rate / peak, "total_over_backbone", ms[5] / ms[1]));
+        common_print_json(json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:f, s:f, s:f, s:f, s:f}", "backbone",
+                                    cz_backbone_name(b), "precision", "fp32", "image_width",
+                                    (json_int_t)a->train.image_width, "image_height", (json_int_t)a->train.image_height,
+                                    "batch", (json_int_t)a->batch, "threads", (json_int_t)a->threads, "stages", stages,
+                                    "peak_gflops", peak, "backbone_gflops", rate, "backbone_of_peak", rate / peak,
+                                    "total_over_backbone", ms[5] / ms[1], "features_ms", features));
         return;
     }
     printf("%s, %zux%zu, fp32, batch %zu, %zu threads (0: all), photo %zux%zu\n", cz_backbone_name(b),
@@ -116,6 +166,8 @@ static void print(const arguments *a, const cz_backbone *b, const double *ms, do
     printf("  backbone %.1f GFLOP at %.0f GFLOP/s: %.0f %% of this machine's %.0f (matrix product, same run)\n",
            flops / 1e9, rate, 100.0 * rate / peak, peak);
     printf("  everything else %.2f ms; total is %.3f x the backbone\n", rest, ms[5] / ms[1]);
+    printf("  features of many photos, as training makes them: %.2f ms a photo, %.3f x the backbone\n", features,
+           features / ms[1]);
 }
 
 static int bench(arguments *a)
@@ -123,7 +175,7 @@ static int bench(arguments *a)
     noise n = {0};
     cz_backbone *backbone = NULL;
     cz_model *model = NULL;
-    double ms[STAGES] = {0}, peak = 0.0;
+    double ms[STAGES] = {0}, features = 0.0, peak = 0.0;
     if (!make_noise(&n, a->photo_width, a->photo_height)) return cli_fail(CZ_E_MEMORY);
     cz_status status = cz_backbone_open(a->backbone, &backbone);
     if (status != CZ_OK) {
@@ -137,7 +189,8 @@ static int bench(arguments *a)
     status = cz_train(backbone, &source, &a->train, &model);
     if (status == CZ_OK) status = cz_machine_gflops(a->threads, &peak);
     if (status == CZ_OK) status = measure(a, model, &n, ms);
-    if (status == CZ_OK) print(a, backbone, ms, peak);
+    if (status == CZ_OK) status = measure_features(a, backbone, &n, &features);
+    if (status == CZ_OK) print(a, backbone, ms, features, peak);
     cz_model_close(model);
     cz_backbone_close(backbone);
     free(n.pixels);
