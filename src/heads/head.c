@@ -14,6 +14,9 @@ static const cz_head_ops *const table[] = {&cz_simplenet_ops, &cz_knn_ops};
 
 enum { TABLE_SIZE = sizeof table / sizeof table[0] };
 
+/* Bits of cz_head_work.passed. */
+enum { PASSED_BACKWARD = 1, PASSED_TANGENT = 2 };
+
 /* One running update moves the state by this much (docs/math.md section 3). */
 static const float STATE_MOMENTUM = 0.1f;
 
@@ -148,6 +151,7 @@ cz_status cz_head_forward(const cz_head *head, const float *params, const cz_bat
     cz_status status = check_batch(head, batch, work);
     if (status != CZ_OK) return status;
     work->fresh = false;
+    work->passed = 0;
     work->patches = batch->patches;
     status = head->ops->forward(head, params, batch, noise, work);
     if (status != CZ_OK) return status;
@@ -172,23 +176,46 @@ cz_status cz_head_backward(const cz_head *head, const float *params, const cz_ba
     if (!head->ops->backward) return unsupported(head, "training by gradients");
     const cz_status status = check_fresh(batch, work);
     if (status != CZ_OK) return status;
-    work->fresh = false;
+    work->fresh = work->keep;
+    work->passed |= PASSED_BACKWARD;
     return head->ops->backward(head, params, batch, dq, work, grads);
+}
+
+cz_status cz_head_work_second_order(cz_head_work *work)
+{
+    if (!work->head->ops->work_second_order) return unsupported(work->head, "Hessian-vector product");
+    if (work->keep) return CZ_OK;
+    const cz_status status = work->head->ops->work_second_order(work);
+    work->keep = status == CZ_OK;
+    work->fresh = false;
+    return status;
+}
+
+static cz_status check_passed(const cz_batch *batch, const cz_head_work *work, unsigned needed)
+{
+    const cz_status status = check_fresh(batch, work);
+    if (status != CZ_OK) return status;
+    if (!work->keep) return cz_fail(CZ_E_ARG, "this workspace keeps nothing for second derivatives");
+    if ((work->passed & needed) != needed)
+        return cz_fail(CZ_E_ARG, "a Hessian-vector product comes after forward, backward and tangent");
+    return CZ_OK;
 }
 
 cz_status cz_head_tangent(const cz_head *head, const float *params, const cz_batch *batch, const float *direction,
                           cz_head_work *work, float *tangent_q)
 {
     if (!head->ops->tangent) return unsupported(head, "Hessian-vector product");
-    const cz_status status = check_fresh(batch, work);
-    return status != CZ_OK ? status : head->ops->tangent(head, params, batch, direction, work, tangent_q);
+    const cz_status status = check_passed(batch, work, PASSED_BACKWARD);
+    if (status != CZ_OK) return status;
+    work->passed |= PASSED_TANGENT;
+    return head->ops->tangent(head, params, batch, direction, work, tangent_q);
 }
 
 cz_status cz_head_hessian(const cz_head *head, const float *params, const cz_batch *batch, const float *direction,
                           const float *dq, const float *tangent_dq, cz_head_work *work, float *out)
 {
     if (!head->ops->hessian) return unsupported(head, "Hessian-vector product");
-    const cz_status status = check_fresh(batch, work);
+    const cz_status status = check_passed(batch, work, PASSED_BACKWARD | PASSED_TANGENT);
     return status != CZ_OK ? status : head->ops->hessian(head, params, batch, direction, dq, tangent_dq, work, out);
 }
 

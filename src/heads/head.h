@@ -95,6 +95,8 @@ typedef struct cz_head_work {
     size_t capacity; /* P at the most */
     size_t patches;  /* P of the last forward pass */
     bool fresh;      /* its activations are there: backward has not used them up yet */
+    bool keep;       /* made by cz_head_work_second_order: backward leaves them, tangent and hessian are possible */
+    unsigned passed; /* of a keeping workspace: which of backward (1) and tangent (2) followed the last forward pass */
     float *score;    /* [P] higher is more anomalous, of the training-mode forward pass */
     float *loss;     /* [P] loss of each sample, unweighted */
     float *q;        /* [P, E] embedding, NULL without one; valid until backward */
@@ -124,10 +126,8 @@ struct cz_head_ops {
     double (*loss)(const cz_head *head, const cz_batch *batch, const cz_head_work *work);
     cz_status (*backward)(const cz_head *head, const float *params, const cz_batch *batch, const float *dq,
                           cz_head_work *work, float *grads);
-    /* Forward-over-reverse Hessian-vector product. Declared for the callers' sake: it comes with second-order
-     * meta-learning, and no head has it yet. `tangent` moves a forward pass along `direction` [param_count] and writes
-     * the embedding's tangent [P, E], from which a loss on q computes the tangent of its own dL/dq; `hessian` takes that
-     * back: out = (d^2 L / d theta^2) direction, with dq and tangent_dq [P, E] injected (NULL: none). */
+    /* Forward-over-reverse Hessian-vector product (docs/math/second-order.md), see the functions below. */
+    cz_status (*work_second_order)(cz_head_work *work);
     cz_status (*tangent)(const cz_head *head, const float *params, const cz_batch *batch, const float *direction,
                          cz_head_work *work, float *tangent_q);
     cz_status (*hessian)(const cz_head *head, const float *params, const cz_batch *batch, const float *direction,
@@ -167,9 +167,21 @@ cz_status cz_head_forward(const cz_head *head, const float *params, const cz_bat
 /* The objective of that pass: the mean over P of the samples' losses, weighted by batch->weight. */
 cz_status cz_head_loss(const cz_head *head, const cz_batch *batch, const cz_head_work *work, double *out);
 /* grads [param_count] = d(loss)/d(theta) + (d q / d theta)^T dq; dq: [P, E] gradient of another loss with respect to
- * work->q, NULL: none. Weights are constants. Uses the activations up: one backward for each forward. OpenMP. */
+ * work->q, NULL: none. Weights are constants. Uses the activations up: one backward for each forward, except in
+ * a second-order workspace. OpenMP. */
 cz_status cz_head_backward(const cz_head *head, const float *params, const cz_batch *batch, const float *dq,
                            cz_head_work *work, float *grads);
+
+/* Makes a workspace keep what second derivatives need; call once, before its first forward pass. Costs memory: SimpleNet
+ * about (2 K + D) floats a patch more than the plain workspace. */
+cz_status cz_head_work_second_order(cz_head_work *work);
+/* Forward-over-reverse product with the Hessian of the objective of the last forward pass, in a second-order workspace, in
+ * the order forward, backward, tangent, hessian (the last two any number of times). `tangent` moves the pass along
+ * `direction` [param_count] and writes the embedding's tangent tangent_q [P, E], from which a loss on q computes the
+ * tangent of its own dL/dq; `hessian` takes that back:
+ *   out [param_count] = (d^2 L / d theta^2) direction + d/dr [(d q / d theta)^T dq] along direction,
+ * where dq is what backward was given and tangent_dq [P, E] its tangent (both NULL: none). Weights, noise and targets are
+ * constants; kinks count as locally linear. `direction` must be that of the last tangent. OpenMP. */
 cz_status cz_head_tangent(const cz_head *head, const float *params, const cz_batch *batch, const float *direction,
                           cz_head_work *work, float *tangent_q);
 cz_status cz_head_hessian(const cz_head *head, const float *params, const cz_batch *batch, const float *direction,
