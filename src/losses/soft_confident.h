@@ -36,9 +36,9 @@ cz_status cz_score_window_create(size_t capacity, cz_score_window **out);
 void cz_score_window_destroy(cz_score_window *window);
 /* `images`: how many images these scores come from. */
 void cz_score_window_push(cz_score_window *window, const float *scores, size_t count, size_t images);
-size_t cz_score_window_count(const cz_score_window *window);    /* scores held, at most the capacity */
+size_t cz_score_window_count(const cz_score_window *window); /* scores held, at most the capacity */
 size_t cz_score_window_capacity(const cz_score_window *window);
-size_t cz_score_window_images(const cz_score_window *window);   /* pushed ever, evicted ones included */
+size_t cz_score_window_images(const cz_score_window *window); /* pushed ever, evicted ones included */
 /* Oldest first; out: [count]. Together with push this restores a window (checkpoints). */
 void cz_score_window_values(const cz_score_window *window, float *out);
 

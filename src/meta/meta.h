@@ -39,8 +39,8 @@ typedef struct cz_meta_report {
     cz_terms support, query; /* means over tasks; support at theta (s = 0), query at theta_S */
     double det, lambda;      /* after this step's pair */
     double shift;            /* mean over tasks of |theta_S - theta| / |theta| */
-    double support_drop;     /* L_total of the support set at theta minus at theta_S, first task; NaN when not measured */
-    double cosine;           /* of exact and first-order meta-gradient; NaN otherwise */
+    double support_drop; /* L_total of the support set at theta minus at theta_S, first task; NaN when not measured */
+    double cosine;       /* of exact and first-order meta-gradient; NaN otherwise */
 } cz_meta_report;
 
 typedef struct cz_meta cz_meta;

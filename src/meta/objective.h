@@ -13,10 +13,10 @@
 
 /* Settings; plain values. */
 typedef struct cz_objective {
-    bool weigh;       /* data uncertainty on */
-    bool image_unit;  /* one weight an image, from its image score, instead of one a patch */
-    size_t top_k;     /* image score: mean of the k largest patch scores; 1 */
-    size_t warm;      /* w = 1 until a category's window and the set itself hold this many images, 4 */
+    bool weigh;      /* data uncertainty on */
+    bool image_unit; /* one weight an image, from its image score, instead of one a patch */
+    size_t top_k;    /* image score: mean of the k largest patch scores; 1 */
+    size_t warm;     /* w = 1 until a category's window and the set itself hold this many images, 4 */
     cz_confidence_options confidence;
     bool contrast; /* a term at all */
     double lambda_cont;

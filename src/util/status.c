@@ -66,7 +66,8 @@ const char *cz_status_name(cz_status status)
                                         "network failed",
                                         "disk full",
                                         "no images",
-                                        "internal error"};
+                                        "internal error",
+                                        "diverged"};
     const size_t index = (size_t)status;
     return index < sizeof names / sizeof *names ? names[index] : "unknown status";
 }

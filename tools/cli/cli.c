@@ -27,6 +27,7 @@ int cli_exit_code(cz_status status)
         return CLI_SOME_FAILED;
     case CZ_E_MODEL:
     case CZ_E_WEIGHTS:
+    case CZ_E_DIVERGED:
         return CLI_BAD_MODEL;
     case CZ_E_CANCELLED:
         return CLI_INTERRUPTED;
