@@ -120,6 +120,7 @@ static void work(worker *w)
         report(j);
         if (j->status != CZ_OK) break;
         cz_status status = load(w, index, item);
+        item->source = index;
         if (status == CZ_OK) {
             (void)pthread_mutex_unlock(&j->lock);
             status = compute(w, item);

@@ -37,6 +37,16 @@ void cz_feature_set_compact(cz_feature_set *set)
     set->count = kept;
 }
 
+/* Maps of a set up to this size may all stay in memory. */
+#define RESIDENT_BYTES ((uint64_t)512 << 20)
+
+void cz_feature_set_release_pages(const cz_feature_set *set, size_t image)
+{
+    if ((uint64_t)set->count * set->values * sizeof *set->items->values <= RESIDENT_BYTES) return;
+    const cz_mapping *mapping = &set->items[image].entry.mapping;
+    if (mapping->data != NULL) (void)madvise((void *)(uintptr_t)mapping->data, mapping->size, MADV_DONTNEED);
+}
+
 /* A file without a name: it is gone with the process, whatever ends it. */
 static cz_status open_file(cz_feature_set *set)
 {

@@ -12,6 +12,7 @@ typedef struct cz_feature_item {
     uint8_t *valid;         /* [P] patches that are inspected */
     size_t valid_count;
     uint8_t sha256[32]; /* of the photo's pixels */
+    size_t source;      /* index of the photo in the source it came from */
 } cz_feature_item;
 
 typedef struct cz_feature_set {
@@ -26,6 +27,9 @@ cz_status cz_feature_set_create(size_t count, size_t values, cz_feature_set *out
 void cz_feature_set_free(cz_feature_set *set);
 /* Keeps `values` in the temporary file and maps them. One thread at a time. */
 cz_status cz_feature_set_map(cz_feature_set *set, const uint16_t *values, cz_store_entry *out);
+/* Lets go of one photo's pages in memory (the file keeps them) when the whole set is larger than memory should hold; the next
+ * use brings them back. Does nothing for small sets. */
+void cz_feature_set_release_pages(const cz_feature_set *set, size_t image);
 /* Drops the empty ones; the others keep their order. */
 void cz_feature_set_compact(cz_feature_set *set);
 

@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cz_train: features once, then epochs over random patches of them (docs/math.md sections 1 to 3). */
-#include "api/collect.h"
-#include "api/model.h"
-#include "api/train_meta.h"
-#include "optim/adam.h"
+/* cz_train: features once, then a method's epochs over random patches of them (docs/math.md sections 1 to 6). */
+#include "api/train_describe.h"
+#include "api/trainer.h"
 #include "util/alloc.h"
-#include "util/rng.h"
+#include "util/reduce.h"
 #include "util/sha256.h"
 #include "util/threads.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 void cz_train_options_init(cz_train_options *o)
@@ -36,34 +33,58 @@ void cz_train_options_init(cz_train_options *o)
     o->lr_discriminator = 2e-4;
     o->top_k = 1;
     o->cache = (cz_cache_options)CZ_CACHE_OPTIONS_INIT;
+    cz_cozad_options_init(&o->cozad);
+    o->checkpoint_every = 50;
 }
 
-/* Everything one training run holds. */
-typedef struct trainer {
-    const cz_train_options *options;
-    const cz_image_source *source;
-    cz_model *model;
-    cz_extractor *extractor;
-    cz_pooler *pooler;
-    cz_feature_set set;
-    size_t grid; /* P of one image */
-    float *widened, *scratch;
-    const float *maps[CZ_MAX_TAPS];
-    cz_head_work *work;
-    cz_adam adam;
-    cz_adam_group groups[CZ_HEAD_MAX_GROUPS];
-    float *grads, *batch_state, *features; /* [params], [state], [batch * patches, D] */
-    size_t *rows, *order;                  /* [P], [images] */
-    size_t skipped;
-} trainer;
+void cz_cozad_options_init(cz_cozad_options *o)
+{
+    *o = (cz_cozad_options){
+        .struct_size = sizeof *o,
+        .scl = 1,
+        .data_uncertainty = 1,
+        .model_uncertainty = 1,
+        .confidence_unit = "patch",
+        .weight_anchor = "median",
+        .weight_floor = 1e-3,
+        .weight_window = 65536,
+        .kappa = 1.5,
+        .gamma = 1.0,
+        .lambda0 = 5e-6,
+        .uncertainty_pairs = 10,
+        .uncertainty_scale = "relative",
+        .det_max = 100.0,
+        .decay = "matrices",
+        .loss_reduction = "mean",
+        .contrast = 1,
+        .lambda_cont = 1.0,
+        .knn = 5,
+        .temperature = 0.1,
+        .contrast_chunk = 256,
+        .contrast_in = "both",
+        .meta = 1,
+        .meta_gradient = "exact",
+        .tasks = 4,
+        .inner_lr = 3e-3,
+        .query_share = 0.3,
+        .balance = 1,
+    };
+}
+
+static const struct {
+    const char *name;
+    cz_status (*run)(cz_trainer *t);
+} methods[] = {{"simplenet", cz_train_plain}, {"cozad", cz_train_cozad}};
+
+enum { METHODS = sizeof methods / sizeof methods[0] };
 
 static cz_status check_options(const cz_train_options *o)
 {
     if (o->struct_size < sizeof *o)
         return cz_fail(CZ_E_ARG, "cz_train_options: unknown struct_size %zu", o->struct_size);
-    if (strcmp(o->method, "simplenet") != 0) {
-        return cz_fail(CZ_E_ARG, "method \"%s\" is not one of: simplenet", o->method);
-    }
+    bool known = false;
+    for (size_t i = 0; i < METHODS; i++) known = known || strcmp(o->method, methods[i].name) == 0;
+    if (!known) return cz_fail(CZ_E_ARG, "method \"%s\" is not one of: simplenet, cozad", o->method);
     if (strcmp(o->detector, "simplenet") != 0) {
         return cz_fail(CZ_E_ARG, "detector \"%s\" is not one of: simplenet", o->detector);
     }
@@ -77,14 +98,7 @@ static cz_status check_options(const cz_train_options *o)
     return CZ_OK;
 }
 
-static cz_status report(const trainer *t, const char *what, size_t done, size_t total, const char *detail)
-{
-    if (t->options->progress == NULL) return CZ_OK;
-    if (t->options->progress(t->options->ctx, what, done, total, detail) == 0) return CZ_OK;
-    return cz_fail(CZ_E_CANCELLED, "cancelled");
-}
-
-static cz_status make_model(trainer *t, cz_backbone *backbone)
+static cz_status make_model(cz_trainer *t, cz_backbone *backbone)
 {
     const cz_train_options *o = t->options;
     cz_status status;
@@ -97,6 +111,7 @@ static cz_status make_model(trainer *t, cz_backbone *backbone)
     config.margin_positive = o->margin_positive;
     config.margin_negative = o->margin_negative;
     config.simplenet_compat = o->simplenet_compat != 0;
+    config.weight_both = strcmp(o->method, "cozad") == 0 && o->cozad.weight_both != 0;
     config.lr_adaptor = o->lr_adaptor;
     config.lr_discriminator = o->lr_discriminator;
     m->backbone = cz_backbone_retain(backbone);
@@ -118,144 +133,43 @@ out:
     return status;
 }
 
-static cz_status make_buffers(trainer *t)
-{
-    cz_status status;
-    cz_tap_shape shapes[CZ_MAX_TAPS];
-    const size_t taps = cz_extractor_taps(t->extractor);
-    for (size_t i = 0; i < taps; i++) shapes[i] = *cz_extractor_shape(t->extractor, i);
-    CZ_TRY(cz_pooler_create(shapes, taps, t->options->feature_width, &t->pooler));
-    t->grid = cz_pooler_grid_h(t->pooler) * cz_pooler_grid_w(t->pooler);
-    t->widened = cz_alloc_array(cz_extractor_values(t->extractor), sizeof *t->widened);
-    t->scratch = cz_alloc_array(cz_pooler_scratch(t->pooler), sizeof *t->scratch);
-    t->rows = cz_alloc_array(t->grid, sizeof *t->rows);
-    if (t->widened == NULL || t->scratch == NULL || t->rows == NULL) status = CZ_E_MEMORY;
-out:
-    return status;
-}
-
-/* ---- features -------------------------------------------------------------------------------------------------- */
-
-static cz_status collect(trainer *t, cz_backbone *backbone, const cz_extractor_options *extract)
-{
-    cz_status status;
-    cz_extractor_options shared = *extract;
-    if (shared.threads == 0) shared.threads = cz_threads_available();
-    const cz_collect_options options = {
-        .backbone = backbone,
-        .source = t->source,
-        .extract = &shared,
-        .grid_w = cz_pooler_grid_w(t->pooler),
-        .grid_h = cz_pooler_grid_h(t->pooler),
-        .progress = t->options->progress,
-        .ctx = t->options->ctx,
-    };
-    CZ_TRY(cz_feature_set_create(t->source->count, cz_extractor_values(t->extractor), &t->set));
-    CZ_TRY(cz_collect(&options, &t->set, &t->skipped));
-out:
-    return status;
-}
-
-/* All inspected patches of one image into t->features (room for a whole image); returns how many. */
-static size_t pool_image(trainer *t, size_t image, double scale)
-{
-    const cz_feature_item *item = &t->set.items[image];
-    size_t count = 0;
-    for (size_t i = 0; i < t->grid; i++) {
-        if (item->valid[i]) t->rows[count++] = i;
-    }
-    cz_extractor_widen(t->extractor, item->values, t->widened, t->maps);
-    cz_pooler_rows(t->pooler, t->maps, (float)scale, t->rows, count, t->scratch, t->features);
-    return count;
-}
+/* ---- what the methods share ------------------------------------------------------------------------------------- */
 
 /* One constant brings the root mean square of o over the training patches to rho (docs/math.md section 2). */
-static cz_status measure_scale(trainer *t)
+static cz_status measure_scale(cz_trainer *t)
 {
     const cz_train_options *o = t->options;
     double scale = o->feature_scale > 0.0 ? o->feature_scale : cz_backbone_feature_scale(t->model->backbone);
     if (scale <= 0.0) {
-        double sum = 0.0, count = 0.0;
-        for (size_t i = 0; i < t->set.count; i++) {
-            const size_t n = pool_image(t, i, 1.0) * o->feature_width;
-            double part = 0.0;
-            const float *features = t->features;
-#pragma omp parallel for schedule(static) reduction(+ : part)
-            for (size_t j = 0; j < n; j++) part += (double)features[j] * (double)features[j];
-            sum += part;
-            count += (double)n;
-        }
-        const double rms = sqrt(sum / count);
+        const double rms = cz_patch_set_rms(&t->patches, t->features);
         if (!(rms > 0.0) || !isfinite(rms))
             return cz_fail(CZ_E_WEIGHTS, "the backbone's features are all zero or not finite");
         scale = o->feature_rms / rms;
     }
-    t->model->feature_scale = scale;
+    t->model->feature_scale = t->patches.scale = scale;
     return CZ_OK;
 }
 
-/* ---- epochs ----------------------------------------------------------------------------------------------------- */
-
-static size_t patches_of(const trainer *t, size_t image)
+size_t cz_trainer_patches(const cz_trainer *t)
 {
-    const size_t valid = t->set.items[image].valid_count, wanted = t->options->patches_per_image;
-    return wanted == 0 || wanted > valid ? valid : wanted;
+    const size_t wanted = t->options->patches_per_image;
+    return wanted == 0 || wanted > t->patches.grid ? t->patches.grid : wanted;
 }
 
-/* The chosen patches of one image, appended at `out`; depends on (seed, epoch, image) alone. */
-static size_t sample_image(trainer *t, size_t epoch, size_t image, float *out)
+cz_status cz_trainer_reserve(cz_trainer *t, size_t rows)
 {
-    const cz_feature_item *item = &t->set.items[image];
-    const size_t wanted = patches_of(t, image);
-    cz_rng rng;
-    cz_rng_init(&rng, t->options->seed, CZ_RNG_PATCHES, (uint64_t)epoch * t->set.count + image, 0);
-    cz_rng_choose(&rng, item->valid_count, wanted, t->rows);
-    size_t seen = 0, next = 0; /* the k-th valid patch -> its place in the grid */
-    for (size_t i = 0; i < t->grid && next < wanted; i++) {
-        if (!item->valid[i]) continue;
-        if (t->rows[next] == seen++) t->rows[next++] = i;
-    }
-    cz_extractor_widen(t->extractor, item->values, t->widened, t->maps);
-    cz_pooler_rows(t->pooler, t->maps, (float)t->model->feature_scale, t->rows, wanted, t->scratch, out);
-    return wanted;
+    size_t floats;
+    if (rows < t->patches.grid) rows = t->patches.grid;
+    if (!cz_mul_size(rows, t->patches.width, &floats)) return cz_fail(CZ_E_MEMORY, "a batch is too large");
+    cz_free(t->features);
+    t->features = cz_alloc_array(floats, sizeof *t->features);
+    return t->features != NULL ? CZ_OK : CZ_E_MEMORY;
 }
 
-static cz_status train_step(trainer *t, size_t epoch, size_t step, size_t first, size_t count, double *loss)
-{
-    cz_status status;
-    cz_model *m = t->model;
-    size_t patches = 0;
-    for (size_t i = 0; i < count; i++) {
-        patches += sample_image(t, epoch, t->order[first + i], t->features + patches * m->head->config.width);
-    }
-    cz_batch batch = {0};
-    batch.patches = patches;
-    batch.width = m->head->config.width;
-    batch.features = t->features;
-    batch.images = 1;
-    const cz_head_noise noise = {t->options->seed, step, 0, NULL};
-    CZ_TRY(cz_head_forward(m->head, m->params, &batch, &noise, t->work));
-    CZ_TRY(cz_head_loss(m->head, &batch, t->work, loss));
-    cz_head_batch_state(m->head, t->work, t->batch_state);
-    CZ_TRY(cz_head_backward(m->head, m->params, &batch, NULL, t->work, t->grads));
-    cz_adam_step(&t->adam, t->groups, m->head->groups, m->params, t->grads);
-    cz_head_state_update(m->head, m->state, t->batch_state);
-out:
-    return status;
-}
-
-static cz_status prepare_epochs(trainer *t)
+static cz_status prepare_optimiser(cz_trainer *t)
 {
     cz_status status;
     const cz_head *head = t->model->head;
-    const size_t images = t->set.count;
-    const size_t wanted = t->options->patches_per_image;
-    const size_t per_image = wanted == 0 || wanted > t->grid ? t->grid : wanted;
-    const size_t batch = t->options->batch < images ? t->options->batch : images;
-    const size_t rows = batch * per_image > t->grid ? batch * per_image : t->grid;
-    size_t floats;
-    if (!cz_mul_size(rows, head->config.width, &floats)) return cz_fail(CZ_E_MEMORY, "a batch is too large");
-    CZ_TRY(cz_head_work_create(head, batch * per_image, &t->work));
     CZ_TRY(cz_adam_init(head->param_count, &t->adam));
     for (size_t i = 0; i < head->groups; i++) {
         t->groups[i] = (cz_adam_group){head->group[i].first, head->group[i].count, head->group[i].lr,
@@ -263,125 +177,134 @@ static cz_status prepare_epochs(trainer *t)
     }
     t->grads = cz_alloc_array(head->param_count, sizeof *t->grads);
     t->batch_state = cz_alloc_array(head->state_count, sizeof *t->batch_state);
-    t->order = cz_alloc_array(images, sizeof *t->order);
-    t->features = cz_alloc_array(floats, sizeof *t->features);
-    if (t->grads == NULL || t->batch_state == NULL || t->order == NULL || t->features == NULL) status = CZ_E_MEMORY;
+    if (t->grads == NULL || t->batch_state == NULL) status = CZ_E_MEMORY;
 out:
     return status;
+}
+
+cz_status cz_trainer_update(cz_trainer *t, double norms[CZ_HEAD_MAX_GROUPS])
+{
+    const cz_head *head = t->model->head;
+    for (size_t g = 0; g < head->groups; g++) {
+        const float *values = t->grads + head->group[g].first;
+        const double sum = cz_dot(values, values, head->group[g].count);
+        norms[g] = sqrt(sum);
+        if (!isfinite(sum)) {
+            return cz_fail(CZ_E_DIVERGED, "the gradient of %s is not finite",
+                           g == 0 ? "the adaptor" : "the discriminator");
+        }
+    }
+    cz_adam_step(&t->adam, t->groups, head->groups, t->model->params, t->grads);
+    return CZ_OK;
 }
 
 /* Below this many optimiser steps the discriminator has hardly left its starting point (docs/results.md). */
 #define FEW_STEPS ((size_t)400)
 
-static void warn_of_few_steps(const trainer *t, size_t steps_an_epoch)
+void cz_trainer_warn_of_few_steps(const cz_trainer *t, size_t steps_an_epoch)
 {
     const size_t steps = steps_an_epoch * t->options->epochs;
     if (steps >= FEW_STEPS || t->options->log == NULL) return;
     char line[200];
     (void)snprintf(line, sizeof line,
                    "only %zu optimiser steps (%zu photos, %zu epochs): the model will be weak; %zu epochs make %zu",
-                   steps, t->set.count, t->options->epochs, (2 * FEW_STEPS + steps_an_epoch - 1) / steps_an_epoch,
-                   2 * FEW_STEPS);
+                   steps, t->patches.set.count, t->options->epochs,
+                   (2 * FEW_STEPS + steps_an_epoch - 1) / steps_an_epoch, 2 * FEW_STEPS);
     t->options->log(t->options->ctx, line);
 }
 
-static cz_status run_epochs(trainer *t, double *last_loss)
+/* ---- checkpoints -------------------------------------------------------------------------------------------------- */
+
+/* Over all that a resumed training must have in common with the one that was stopped: the model's own description (options,
+ * weights, photos). */
+static void make_key(cz_trainer *t, const char *description)
 {
-    const size_t images = t->set.count, batch = t->options->batch;
-    const size_t steps = (images + batch - 1) / batch, total = steps * t->options->epochs;
-    warn_of_few_steps(t, steps);
-    char detail[40] = "";
-    size_t step = 0;
-    for (size_t epoch = 0; epoch < t->options->epochs; epoch++) {
-        for (size_t i = 0; i < images; i++) t->order[i] = i;
-        cz_rng rng;
-        cz_rng_init(&rng, t->options->seed, CZ_RNG_SHUFFLE, epoch, 0);
-        cz_rng_shuffle(&rng, t->order, images);
-        double sum = 0.0;
-        for (size_t first = 0; first < images; first += batch) {
-            cz_status status = report(t, "training", step, total, detail);
-            if (status != CZ_OK) return status;
-            double loss = 0.0;
-            const size_t count = images - first < batch ? images - first : batch;
-            status = train_step(t, epoch, step, first, count, &loss);
-            if (status != CZ_OK) return status;
-            sum += loss;
-            step++;
-        }
-        *last_loss = sum / (double)steps;
-        (void)snprintf(detail, sizeof detail, "loss %.4f", *last_loss);
+    uint8_t digest[32];
+    cz_sha256 hash;
+    cz_sha256_init(&hash);
+    cz_sha256_update(&hash, description, strlen(description));
+    for (size_t i = 0; i < t->patches.set.count; i++) {
+        const uint64_t source = t->patches.set.items[i].source;
+        cz_sha256_update(&hash, t->patches.set.items[i].sha256, 32);
+        cz_sha256_update(&hash, &source, sizeof source);
     }
-    return report(t, "training", total, total, detail);
+    cz_sha256_final(&hash, digest);
+    cz_sha256_hex(digest, t->key);
 }
 
-/* Running statistics at the final theta over all patches of the training photos. */
-static cz_status finalise(trainer *t)
+cz_status cz_trainer_resume(cz_trainer *t, cz_checkpoint *c)
 {
-    cz_status status;
-    cz_model *m = t->model;
-    cz_head_pass *pass = NULL;
-    CZ_TRY(cz_head_pass_begin(m->head, m->params, &pass));
-    for (size_t i = 0; i < t->set.count; i++) {
-        CZ_TRY(report(t, "statistics", i, t->set.count, ""));
-        const size_t rows = pool_image(t, i, m->feature_scale);
-        CZ_TRY(cz_head_pass_add(m->head, pass, t->features, rows));
-    }
-    CZ_TRY(cz_head_pass_end(m->head, pass, m->params, m->state));
-    CZ_TRY(report(t, "statistics", t->set.count, t->set.count, ""));
-out:
-    if (pass != NULL) cz_head_pass_destroy(m->head, pass);
+    const cz_train_options *o = t->options;
+    if (!o->resume || o->checkpoint == NULL || !cz_checkpoint_exists(o->checkpoint)) return CZ_OK;
+    const cz_status status = cz_checkpoint_load(c, o->checkpoint);
+    if (status == CZ_OK && c->step > t->steps)
+        return cz_fail(CZ_E_MODEL, "%s: says step %llu of %zu", o->checkpoint, (unsigned long long)c->step, t->steps);
     return status;
 }
 
-/* Photos whose patch scores are looked at for the colour scale: enough for a median and a typical maximum. */
-#define SCALE_PHOTOS ((size_t)32)
-
-static int ascending(const void *a, const void *b)
+void cz_trainer_save_every(cz_trainer *t, const cz_checkpoint *c)
 {
-    const float x = *(const float *)a, y = *(const float *)b;
-    return x < y ? -1 : x > y;
+    const cz_train_options *o = t->options;
+    if (o->checkpoint == NULL || o->checkpoint_every == 0 || c->step % o->checkpoint_every != 0) return;
+    if (cz_checkpoint_save(c, o->checkpoint) == CZ_OK || o->log == NULL) return;
+    char line[1200];
+    (void)snprintf(line, sizeof line, "checkpoint not written: %s", cz_last_error());
+    o->log(o->ctx, line);
 }
 
-/* Median and maximum of the training photos' patch scores, for pictures only (cz_model_scale), never a threshold. */
-static cz_status measure_scores(trainer *t)
+cz_status cz_trainer_keep(cz_trainer *t, const cz_checkpoint *c, cz_status status)
 {
-    cz_status status = CZ_OK;
-    cz_model *m = t->model;
-    const size_t photos = t->set.count < SCALE_PHOTOS ? t->set.count : SCALE_PHOTOS;
-    size_t count = 0;
-    float *scores = cz_alloc_array(photos * t->grid, sizeof *scores);
-    if (scores == NULL) return CZ_E_MEMORY;
-    for (size_t i = 0; i < photos; i++) {
-        const size_t rows = pool_image(t, i * t->set.count / photos, m->feature_scale);
-        CZ_TRY(cz_head_score(m->head, m->params, m->state, t->features, rows, scores + count));
-        count += rows;
-    }
-    qsort(scores, count, sizeof *scores, ascending);
-    m->score_median = (double)scores[count / 2];
-    m->score_max = (double)scores[count - 1];
-    if (!isfinite(m->score_median) || !isfinite(m->score_max)) {
-        status = cz_fail(CZ_E_INTERNAL, "training ended with scores that are not finite; lower the learning rates");
-    }
-out:
-    cz_free(scores);
-    return status;
+    const char *path = t->options->checkpoint;
+    if (path == NULL || (status != CZ_E_CANCELLED && status != CZ_E_DIVERGED)) return status;
+    char reason[1024];
+    (void)snprintf(reason, sizeof reason, "%s", cz_last_error());
+    const cz_status saved = cz_checkpoint_save(c, path);
+    if (saved != CZ_OK) return cz_fail(status, "%s; the checkpoint could not be written either", reason);
+    return cz_fail(status, "%s at step %llu of %zu; the state before it is in %s", reason, (unsigned long long)c->step,
+                   t->steps, path);
 }
 
-static void free_trainer(trainer *t)
+/* ---- the whole ------------------------------------------------------------------------------------------------------ */
+
+static void free_trainer(cz_trainer *t)
 {
-    cz_feature_set_free(&t->set);
-    cz_extractor_destroy(t->extractor);
-    cz_pooler_destroy(t->pooler);
-    cz_head_work_destroy(t->work);
+    cz_patch_set_free(&t->patches);
     cz_adam_free(&t->adam);
-    cz_free(t->widened);
-    cz_free(t->scratch);
-    cz_free(t->rows);
-    cz_free(t->order);
     cz_free(t->grads);
     cz_free(t->batch_state);
     cz_free(t->features);
-    cz_model_close(t->model); /* last: the workspace knows its head */
+    cz_model_close(t->model);
+}
+
+static cz_status describe(cz_trainer *t)
+{
+    const cz_train_facts facts = {t->options, t->source, &t->patches.set, t->patches.skipped, t->loss, t->steps};
+    return cz_train_describe(t->model, &facts);
+}
+
+static cz_status run(cz_trainer *t, cz_backbone *backbone)
+{
+    cz_status status;
+    const cz_train_options *o = t->options;
+    CZ_TRY(cz_model_create(&t->model));
+    CZ_TRY(make_model(t, backbone));
+    const cz_patch_options patches = {backbone,         t->source,  o->taps,      &t->model->prep,
+                                      o->feature_width, o->threads, o->precision, &o->cache,
+                                      o->progress,      o->log,     o->ctx};
+    CZ_TRY(cz_patch_set_create(&patches, &t->patches));
+    CZ_TRY(prepare_optimiser(t));
+    CZ_TRY(cz_trainer_reserve(t, 0));
+    CZ_TRY(measure_scale(t));
+    CZ_TRY(describe(t)); /* without the figures that training makes */
+    make_key(t, t->model->json);
+    for (size_t i = 0; i < METHODS; i++) {
+        if (strcmp(o->method, methods[i].name) == 0) CZ_TRY(methods[i].run(t));
+    }
+    CZ_TRY(cz_patch_set_statistics(&t->patches, t->model, t->features));
+    CZ_TRY(cz_patch_set_score_scale(&t->patches, t->model, t->features));
+    CZ_TRY(describe(t));
+out:
+    return status;
 }
 
 cz_status cz_train(cz_backbone *backbone, const cz_image_source *images, const cz_train_options *options,
@@ -389,37 +312,19 @@ cz_status cz_train(cz_backbone *backbone, const cz_image_source *images, const c
 {
     cz_error_clear();
     cz_status status;
-    trainer t;
+    cz_trainer t;
     memset(&t, 0, sizeof t);
-    t.set.file = -1;
+    t.patches.set.file = -1;
     t.options = options;
     t.source = images;
     cz_threads_scope scope = {0};
-    double loss = 0.0, times[3];
     if (backbone == NULL || images == NULL || options == NULL || out == NULL || images->load == NULL) {
         return cz_fail(CZ_E_ARG, "cz_train: a NULL argument");
     }
     if (images->struct_size < sizeof *images) return cz_fail(CZ_E_ARG, "cz_image_source: unknown struct_size");
     CZ_TRY(check_options(options));
     CZ_TRY(cz_threads_enter(options->threads, &scope));
-    CZ_TRY(cz_model_create(&t.model));
-    CZ_TRY(make_model(&t, backbone));
-    const cz_extractor_options extract = {options->taps,      &t.model->prep,  options->threads, 1,
-                                          options->precision, &options->cache, options->log,     options->ctx};
-    CZ_TRY(cz_extractor_create(backbone, &extract, &t.extractor));
-    CZ_TRY(make_buffers(&t));
-    times[0] = cz_now_ms();
-    CZ_TRY(collect(&t, backbone, &extract));
-    times[1] = cz_now_ms();
-    CZ_TRY(prepare_epochs(&t));
-    CZ_TRY(measure_scale(&t));
-    CZ_TRY(run_epochs(&t, &loss));
-    CZ_TRY(finalise(&t));
-    CZ_TRY(measure_scores(&t));
-    times[2] = cz_now_ms();
-    const cz_train_facts facts = {
-        options, &t.set, t.skipped, loss, (times[1] - times[0]) / 1e3, (times[2] - times[1]) / 1e3};
-    CZ_TRY(cz_train_describe(t.model, &facts));
+    CZ_TRY(run(&t, backbone));
     *out = t.model;
     t.model = NULL;
 out:

@@ -3,24 +3,12 @@
 
 #include <string.h>
 
-/* Rows that are summed in float before their sum joins a double. */
-enum { BLOCK = 32, LANES = 16 };
-
-static size_t group_count(size_t rows)
-{
-    return (rows + CZ_ROWS_GROUP - 1) / CZ_ROWS_GROUP;
-}
-
-static size_t group_end(size_t group, size_t rows)
-{
-    const size_t end = (group + 1) * CZ_ROWS_GROUP;
-    return end < rows ? end : rows;
-}
+enum { BLOCK = CZ_ROWS_BLOCK, LANES = 16 };
 
 /* For each group: two double rows of results and two float rows (one double row's bytes) of sums under way. */
 size_t cz_rows_scratch(size_t rows, size_t columns)
 {
-    return group_count(rows) * columns * 3;
+    return cz_rows_groups(rows) * columns * 3;
 }
 
 void cz_rows_merge(size_t columns, double count_a, double *mean, double *m2, double count_b, const double *mean_b,
@@ -69,12 +57,12 @@ static void group_moments(const float *x, size_t rows, size_t columns, double *m
 
 void cz_rows_moments(const float *x, size_t rows, size_t columns, double *scratch, double *mean, double *m2)
 {
-    const size_t groups = group_count(rows);
+    const size_t groups = cz_rows_groups(rows);
 #pragma omp parallel for schedule(static)
     for (size_t g = 0; g < groups; g++) {
         double *own = scratch + g * columns * 3;
         const size_t first = g * CZ_ROWS_GROUP;
-        group_moments(x + first * columns, group_end(g, rows) - first, columns, own, own + columns,
+        group_moments(x + first * columns, cz_rows_group_end(g, rows) - first, columns, own, own + columns,
                       (float *)(own + 2 * columns));
     }
     memset(mean, 0, columns * sizeof *mean);
@@ -82,7 +70,8 @@ void cz_rows_moments(const float *x, size_t rows, size_t columns, double *scratc
     for (size_t g = 0; g < groups; g++) {
         const double *own = scratch + g * columns * 3;
         const size_t first = g * CZ_ROWS_GROUP;
-        cz_rows_merge(columns, (double)first, mean, m2, (double)(group_end(g, rows) - first), own, own + columns);
+        cz_rows_merge(columns, (double)first, mean, m2, (double)(cz_rows_group_end(g, rows) - first), own,
+                      own + columns);
     }
 }
 
@@ -96,12 +85,12 @@ static void add_groups(const double *scratch, size_t groups, size_t columns, siz
 
 void cz_rows_sum(const float *x, size_t rows, size_t columns, double *scratch, double *sum)
 {
-    const size_t groups = group_count(rows);
+    const size_t groups = cz_rows_groups(rows);
 #pragma omp parallel for schedule(static)
     for (size_t g = 0; g < groups; g++) {
         double *own = scratch + g * columns * 3;
         memset(own, 0, columns * sizeof *own);
-        for (size_t r = g * CZ_ROWS_GROUP; r < group_end(g, rows); r++)
+        for (size_t r = g * CZ_ROWS_GROUP; r < cz_rows_group_end(g, rows); r++)
             for (size_t c = 0; c < columns; c++) own[c] += (double)x[r * columns + c];
     }
     add_groups(scratch, groups, columns, 0, sum);
@@ -174,12 +163,12 @@ static void block_backward_sums(const cz_norm *norm, const float *z, const float
 void cz_rows_backward_sums(const cz_norm *norm, const float *z, const float *g, size_t rows, double *scratch,
                            double *e1, double *e2)
 {
-    const size_t groups = group_count(rows), columns = norm->columns;
+    const size_t groups = cz_rows_groups(rows), columns = norm->columns;
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < groups; i++) {
         double *own1 = scratch + i * columns * 3, *own2 = own1 + columns;
         float *block1 = (float *)(own2 + columns), *block2 = block1 + columns;
-        const size_t end = group_end(i, rows);
+        const size_t end = cz_rows_group_end(i, rows);
         memset(own1, 0, 2 * columns * sizeof *own1);
         for (size_t r = i * CZ_ROWS_GROUP; r < end; r += BLOCK) {
             block_backward_sums(norm, z + r * columns, g + r, end - r < BLOCK ? end - r : BLOCK, block1, block2);
@@ -206,8 +195,8 @@ static void row_backward(const cz_norm *norm, const float *restrict factor, cons
     }
 }
 
-void cz_rows_backward(const cz_norm *norm, float *z, const float *g, size_t half, const double *e1, const double *e2,
-                      float *coefficients, float *sum)
+void cz_rows_backward(const cz_norm *norm, const float *z, const float *g, size_t half, const double *e1,
+                      const double *e2, float *coefficients, float *dz, float *sum)
 {
     const size_t columns = norm->columns;
     float *factor = coefficients, *mean1 = factor + columns, *mean2 = mean1 + columns;
@@ -218,7 +207,11 @@ void cz_rows_backward(const cz_norm *norm, float *z, const float *g, size_t half
     }
 #pragma omp parallel for schedule(static)
     for (size_t r = 0; r < half; r++) {
-        float *genuine = z + r * columns, *noised = z + (half + r) * columns;
+        float *genuine = dz + r * columns, *noised = dz + (half + r) * columns;
+        if (dz != z) {
+            memcpy(genuine, z + r * columns, columns * sizeof *z);
+            memcpy(noised, z + (half + r) * columns, columns * sizeof *z);
+        }
         row_backward(norm, factor, mean1, mean2, g[r], genuine);
         row_backward(norm, factor, mean1, mean2, g[half + r], noised);
         for (size_t c = 0; c < columns; c++) sum[r * columns + c] = genuine[c] + noised[c];

@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #define CZ_ROWS_GROUP 128
+#define CZ_ROWS_BLOCK 32 /* rows that are summed in float before their sum joins a double */
 /* max(x, slope x) is LeakyReLU, since 0 <= slope < 1; its derivative at 0 is the slope. */
 #define CZ_LEAKY_SLOPE 0.2f
 
@@ -18,6 +19,17 @@ typedef struct cz_norm {
     size_t columns; /* K */
     const float *mean, *istd, *scale, *shift, *w2;
 } cz_norm;
+
+static inline size_t cz_rows_groups(size_t rows)
+{
+    return (rows + CZ_ROWS_GROUP - 1) / CZ_ROWS_GROUP;
+}
+
+static inline size_t cz_rows_group_end(size_t group, size_t rows)
+{
+    const size_t end = (group + 1) * CZ_ROWS_GROUP;
+    return end < rows ? end : rows;
+}
 
 /* Doubles of scratch that the sums below need. */
 size_t cz_rows_scratch(size_t rows, size_t columns);
@@ -40,8 +52,8 @@ void cz_rows_forward(const cz_norm *norm, const float *z, size_t rows, float *d)
  * dL/dD. What the gradients of w2, scale and shift are made of. */
 void cz_rows_backward_sums(const cz_norm *norm, const float *z, const float *g, size_t rows, double *scratch,
                            double *e1, double *e2);
-/* z: [2 * half, K] becomes dL/dz; sum: [half, K] dz of row r plus that of row half + r. */
-void cz_rows_backward(const cz_norm *norm, float *z, const float *g, size_t half, const double *e1, const double *e2,
-                      float *coefficients /* [3 K] scratch */, float *sum);
+/* dz: [2 * half, K] dL/dz, which may be z; sum: [half, K] dz of row r plus that of row half + r. */
+void cz_rows_backward(const cz_norm *norm, const float *z, const float *g, size_t half, const double *e1,
+                      const double *e2, float *coefficients /* [3 K] scratch */, float *dz, float *sum);
 
 #endif

@@ -7,6 +7,7 @@
  *   L = mean w_i max(0, th+ - D(q)) + max(0, D(q-) - th-)        Eq. 16
  * Batch norm takes its statistics over all 2P rows of [q; q-]. Score a = -D(q), Eq. 17.
  */
+#include "heads/simplenet.h"
 #include "engine/engine.h"
 #include "heads/heads.h"
 #include "heads/rows.h"
@@ -19,29 +20,6 @@
 static const double NORM_EPSILON = 1e-5;
 
 enum { CHUNK = 2048 }; /* rows at once where a whole set is passed over */
-
-/* ---- layout --------------------------------------------------------------------------------------------------- */
-
-/* theta's parts; the biases are there with simplenet_compat only (b1 is cancelled by batch norm: its gradient is rounding
- * noise, which Adam would turn into a random walk). */
-typedef struct parts {
-    size_t adaptor, adaptor_bias, hidden, hidden_bias, scale, shift, output; /* offsets */
-} parts;
-
-static parts layout(const cz_head *head)
-{
-    const size_t d = head->config.width, k = head->config.hidden;
-    const bool compat = head->config.simplenet_compat;
-    parts p;
-    p.adaptor = 0;
-    p.adaptor_bias = d * d;
-    p.hidden = p.adaptor_bias + (compat ? d : 0);
-    p.hidden_bias = p.hidden + k * d;
-    p.scale = p.hidden_bias + (compat ? k : 0);
-    p.shift = p.scale + k;
-    p.output = p.shift + k;
-    return p;
-}
 
 static cz_status setup(cz_head *head)
 {
@@ -95,7 +73,7 @@ static void uniform_bias(uint64_t seed, uint32_t index, float *bias, size_t coun
 static void init(const cz_head *head, uint64_t seed, float *params, float *state)
 {
     const size_t d = head->config.width, k = head->config.hidden;
-    const parts p = layout(head);
+    const cz_simplenet_parts p = cz_simplenet_layout(head);
     xavier(seed, 0, params + p.adaptor, d, d);
     xavier(seed, 1, params + p.hidden, k, d);
     xavier(seed, 2, params + p.output, 1, k);
@@ -113,27 +91,15 @@ static void init(const cz_head *head, uint64_t seed, float *params, float *state
 
 /* ---- training ------------------------------------------------------------------------------------------------- */
 
-typedef struct simplenet_work {
-    cz_head_work base;     /* q is the first half of q2 */
-    float *q2;             /* [2P, D] q over q-; backward puts dL/dq where q- was */
-    float *z;              /* [2P, K] W1 [q; q-], before batch norm; backward turns it into dL/dz */
-    float *sum;            /* [P, K] dL/dz of q plus that of q- */
-    float *d, *g;          /* [2P] discriminator's output, dL/dD */
-    float *mean, *istd;    /* [K] batch statistics, 1 / sqrt(var + eps) */
-    float *coefficients;   /* [3 K] */
-    double *mean64, *m264; /* [K] the same as double, m2 = sum of squares about the mean */
-    double *e1, *e2;       /* [max(D, K)] column sums */
-    double *scratch;
-} simplenet_work;
-
 static void work_destroy(cz_head_work *base)
 {
-    simplenet_work *w = (simplenet_work *)base;
+    cz_simplenet_work *w = (cz_simplenet_work *)base;
     float *const floats[] = {base->score, base->loss, w->q2,   w->z,    w->sum,
                              w->d,        w->g,       w->mean, w->istd, w->coefficients};
-    double *const doubles[] = {w->mean64, w->m264, w->e1, w->e2, w->scratch};
+    double *const doubles[] = {w->mean64, w->m264, w->e1, w->e2, w->column, w->scratch};
     for (size_t i = 0; i < sizeof floats / sizeof floats[0]; i++) cz_free(floats[i]);
     for (size_t i = 0; i < sizeof doubles / sizeof doubles[0]; i++) cz_free(doubles[i]);
+    cz_simplenet_second_destroy(w->second);
     cz_free(w);
 }
 
@@ -143,7 +109,7 @@ static cz_status work_create(const cz_head *head, size_t capacity, cz_head_work 
     size_t rows, most;
     if (!cz_mul_size(capacity, 2, &rows) || !cz_mul_size(rows, wide * 3 * sizeof(double), &most))
         return cz_fail(CZ_E_ARG, "a batch of %zu patches is too large", capacity);
-    simplenet_work *w = cz_calloc(1, sizeof *w);
+    cz_simplenet_work *w = cz_calloc(1, sizeof *w);
     if (!w) return CZ_E_MEMORY;
     w->base.head = head;
     w->base.capacity = capacity;
@@ -161,8 +127,9 @@ static cz_status work_create(const cz_head *head, size_t capacity, cz_head_work 
     TAKE(w->coefficients, 3 * k);
     TAKE(w->mean64, k);
     TAKE(w->m264, k);
-    TAKE(w->e1, wide);
-    TAKE(w->e2, wide);
+    TAKE(w->e1, k);
+    TAKE(w->e2, k);
+    TAKE(w->column, wide);
     TAKE(w->scratch, cz_rows_scratch(rows, wide));
 #undef TAKE
     if (!ok) {
@@ -174,18 +141,12 @@ static cz_status work_create(const cz_head *head, size_t capacity, cz_head_work 
     return CZ_OK;
 }
 
-static cz_norm training_norm(const cz_head *head, const float *params, const simplenet_work *w)
-{
-    const parts p = layout(head);
-    return (cz_norm){head->config.hidden, w->mean, w->istd, params + p.scale, params + p.shift, params + p.output};
-}
-
 /* q = A o (+ bias); q- = q + eps */
 static cz_status make_pairs(const cz_head *head, const float *params, const cz_batch *batch, const cz_head_noise *noise,
-                            simplenet_work *w)
+                            cz_simplenet_work *w)
 {
     const size_t d = head->config.width, rows = batch->patches;
-    const parts p = layout(head);
+    const cz_simplenet_parts p = cz_simplenet_layout(head);
     float *noised = w->q2 + rows * d;
     cz_status status = CZ_OK;
     CZ_TRY(cz_engine_sgemm(false, true, rows, d, d, 1, batch->features, d, params + p.adaptor, d, 0, w->q2, d));
@@ -203,7 +164,7 @@ out:
 
 /* Hinges of one sample: how far its D(q) and D(q-) are on the wrong side of their margins. A patch known to be anomalous
  * belongs below th- like its noised twin. */
-static void hinges(const cz_head *head, const cz_batch *batch, const simplenet_work *w, size_t i, float *first,
+static void hinges(const cz_head *head, const cz_batch *batch, const cz_simplenet_work *w, size_t i, float *first,
                    float *second)
 {
     const float upper = (float)head->config.margin_positive, lower = (float)head->config.margin_negative;
@@ -218,9 +179,9 @@ static void hinges(const cz_head *head, const cz_batch *batch, const simplenet_w
 static cz_status forward(const cz_head *head, const float *params, const cz_batch *batch, const cz_head_noise *noise,
                          cz_head_work *base)
 {
-    simplenet_work *w = (simplenet_work *)base;
+    cz_simplenet_work *w = (cz_simplenet_work *)base;
     const size_t d = head->config.width, k = head->config.hidden, rows = 2 * batch->patches;
-    const parts p = layout(head);
+    const cz_simplenet_parts p = cz_simplenet_layout(head);
     cz_status status = CZ_OK;
     CZ_TRY(make_pairs(head, params, batch, noise, w));
     /* h = W1 [q; q-] (+ b1) */
@@ -231,7 +192,7 @@ static cz_status forward(const cz_head *head, const float *params, const cz_batc
         w->mean[c] = (float)w->mean64[c];
         w->istd[c] = (float)(1.0 / sqrt(w->m264[c] / (double)rows + NORM_EPSILON));
     }
-    const cz_norm norm = training_norm(head, params, w);
+    const cz_norm norm = cz_simplenet_norm(head, params, w);
     cz_rows_forward(&norm, w->z, rows, w->d);
     for (size_t i = 0; i < batch->patches; i++) {
         float first, second;
@@ -249,14 +210,14 @@ static double loss(const cz_head *head, const cz_batch *batch, const cz_head_wor
     for (size_t i = 0; i < batch->patches; i++) {
         const double weight = batch->weight ? (double)batch->weight[i] : 1;
         float first, second;
-        hinges(head, batch, (const simplenet_work *)base, i, &first, &second);
+        hinges(head, batch, (const cz_simplenet_work *)base, i, &first, &second);
         sum += weight * (double)first + (head->config.weight_both ? weight : 1) * (double)second;
     }
     return sum / (double)batch->patches;
 }
 
 /* Eq. 16: L = mean w_i max(0, th+ - D(q_i)) + max(0, D(q-_i) - th-); derivative 0 at the hinge's kink. */
-static void loss_backward(const cz_head *head, const cz_batch *batch, simplenet_work *w)
+static void loss_backward(const cz_head *head, const cz_batch *batch, cz_simplenet_work *w)
 {
     const size_t count = batch->patches;
     for (size_t i = 0; i < count; i++) {
@@ -276,45 +237,46 @@ static void sums_to_float(const double *sums, size_t count, float *out)
 }
 
 /* D = w2 . leaky(y), y = scale x + shift, x = (h - mean) istd. With e = g leaky'(y) the sums e1 = sum e and e2 = sum e x give
- * dshift = w2 e1, dscale = w2 e2 and, since leaky(y) = leaky'(y) y, dw2 = scale e2 + shift e1. Leaves dL/dh in z. */
-static void discriminator_backward(const cz_head *head, const float *params, size_t half, simplenet_work *w,
-                                   float *grads)
+ * dshift = w2 e1, dscale = w2 e2 and, since leaky(y) = leaky'(y) y, dw2 = scale e2 + shift e1. Writes dL/dh, which may take the place of
+ * z. */
+static void discriminator_backward(const cz_head *head, const float *params, size_t half, cz_simplenet_work *w,
+                                   float *dz, float *grads)
 {
-    const parts p = layout(head);
+    const cz_simplenet_parts p = cz_simplenet_layout(head);
     const size_t k = head->config.hidden;
-    const cz_norm norm = training_norm(head, params, w);
+    const cz_norm norm = cz_simplenet_norm(head, params, w);
     cz_rows_backward_sums(&norm, w->z, w->g, 2 * half, w->scratch, w->e1, w->e2);
     for (size_t c = 0; c < k; c++) {
         grads[p.shift + c] = (float)((double)norm.w2[c] * w->e1[c]);
         grads[p.scale + c] = (float)((double)norm.w2[c] * w->e2[c]);
         grads[p.output + c] = (float)((double)norm.scale[c] * w->e2[c] + (double)norm.shift[c] * w->e1[c]);
     }
-    cz_rows_backward(&norm, w->z, w->g, half, w->e1, w->e2, w->coefficients, w->sum);
+    cz_rows_backward(&norm, w->z, w->g, half, w->e1, w->e2, w->coefficients, dz, w->sum);
 }
 
 static cz_status backward(const cz_head *head, const float *params, const cz_batch *batch, const float *dq,
                           cz_head_work *base, float *grads)
 {
-    simplenet_work *w = (simplenet_work *)base;
+    cz_simplenet_work *w = (cz_simplenet_work *)base;
     const size_t d = head->config.width, k = head->config.hidden, half = batch->patches;
     const bool compat = head->config.simplenet_compat;
-    const parts p = layout(head);
+    const cz_simplenet_parts p = cz_simplenet_layout(head);
+    float *dz = w->second ? w->second->dz : w->z, *total = w->second ? w->second->total : w->q2 + half * d;
     cz_status status = CZ_OK;
     loss_backward(head, batch, w);
-    discriminator_backward(head, params, half, w, grads);
+    discriminator_backward(head, params, half, w, dz, grads);
     if (compat) { /* h = W1 q + b1 */
-        cz_rows_sum(w->sum, half, k, w->scratch, w->e1);
-        sums_to_float(w->e1, k, grads + p.hidden_bias);
+        cz_rows_sum(w->sum, half, k, w->scratch, w->column);
+        sums_to_float(w->column, k, grads + p.hidden_bias);
     }
     /* h = W1 [q; q-]: dW1 = dh^T [q; q-] */
-    CZ_TRY(cz_engine_sgemm(true, false, k, d, 2 * half, 1, w->z, k, w->q2, d, 0, grads + p.hidden, d));
+    CZ_TRY(cz_engine_sgemm(true, false, k, d, 2 * half, 1, dz, k, w->q2, d, 0, grads + p.hidden, d));
     /* dq = W1^T (dh + dh-): q- = q + eps passes its gradient on to q, so the rows are summed before the product */
-    float *total = w->q2 + half * d;
     if (dq) memcpy(total, dq, half * d * sizeof *total);
     CZ_TRY(cz_engine_sgemm(false, false, half, d, k, 1, w->sum, k, params + p.hidden, d, dq ? 1 : 0, total, d));
     if (compat) { /* q = A o + b */
-        cz_rows_sum(total, half, d, w->scratch, w->e1);
-        sums_to_float(w->e1, d, grads + p.adaptor_bias);
+        cz_rows_sum(total, half, d, w->scratch, w->column);
+        sums_to_float(w->column, d, grads + p.adaptor_bias);
     }
     /* q = A o: dA = dq^T o */
     CZ_TRY(cz_engine_sgemm(true, false, d, d, half, 1, total, d, batch->features, d, 0, grads + p.adaptor, d));
@@ -324,7 +286,7 @@ out:
 
 static void batch_state(const cz_head *head, const cz_head_work *base, float *out)
 {
-    const simplenet_work *w = (const simplenet_work *)base;
+    const cz_simplenet_work *w = (const cz_simplenet_work *)base;
     const size_t k = head->config.hidden;
     const double unbiased = (double)(2 * base->patches - 1);
     for (size_t c = 0; c < k; c++) {
@@ -360,7 +322,7 @@ static void pass_destroy(cz_head_pass *pass)
 static cz_status product(const cz_head *head, const float *params, float *m, float *c)
 {
     const size_t d = head->config.width, k = head->config.hidden;
-    const parts p = layout(head);
+    const cz_simplenet_parts p = cz_simplenet_layout(head);
     const float *w1 = params + p.hidden;
     for (size_t i = 0; i < k; i++) {
         double sum = head->config.simplenet_compat ? (double)params[p.hidden_bias + i] : 0;
@@ -374,7 +336,7 @@ static cz_status product(const cz_head *head, const float *params, float *m, flo
 static cz_status pass_begin(const cz_head *head, const float *params, cz_head_pass **out)
 {
     const size_t d = head->config.width, k = head->config.hidden;
-    const float *w1 = params + layout(head).hidden;
+    const float *w1 = params + cz_simplenet_layout(head).hidden;
     cz_status status = CZ_E_MEMORY;
     cz_head_pass *pass = cz_calloc(1, sizeof *pass);
     if (!pass) return status;
@@ -439,7 +401,7 @@ static cz_status pass_end(cz_head_pass *pass, float *params, float *state)
 static cz_status embed(const cz_head *head, const float *params, const float *features, size_t rows, float *q)
 {
     const size_t d = head->config.width;
-    const parts p = layout(head);
+    const cz_simplenet_parts p = cz_simplenet_layout(head);
     const cz_status status = cz_engine_sgemm(false, true, rows, d, d, 1, features, d, params + p.adaptor, d, 0, q, d);
     if (status == CZ_OK && head->config.simplenet_compat) cz_rows_add(q, rows, d, params + p.adaptor_bias);
     return status;
@@ -449,7 +411,7 @@ static cz_status score(const cz_head *head, const float *params, const float *st
                        float *scores)
 {
     const size_t d = head->config.width, k = head->config.hidden;
-    const parts p = layout(head);
+    const cz_simplenet_parts p = cz_simplenet_layout(head);
     cz_status status = CZ_E_MEMORY;
     float *q = cz_alloc_array((rows < CHUNK ? rows : CHUNK) * d, sizeof *q);
     float *z = cz_alloc_array((rows < CHUNK ? rows : CHUNK) * k, sizeof *z);
@@ -477,7 +439,7 @@ out:
 static cz_status compose(const cz_head *head, const float *params, const float *state, cz_composition *out)
 {
     const size_t d = head->config.width, k = head->config.hidden;
-    const parts p = layout(head);
+    const cz_simplenet_parts p = cz_simplenet_layout(head);
     const cz_status status = product(head, params, out->m, out->c);
     if (status != CZ_OK) return status;
     out->slope = CZ_LEAKY_SLOPE;
@@ -508,6 +470,9 @@ const cz_head_ops cz_simplenet_ops = {
     .forward = forward,
     .loss = loss,
     .backward = backward,
+    .work_second_order = cz_simplenet_work_second_order,
+    .tangent = cz_simplenet_tangent,
+    .hessian = cz_simplenet_hessian,
     .embed = embed,
     .batch_state = batch_state,
     .pass_begin = pass_begin,

@@ -21,7 +21,7 @@
 typedef struct cz_contrast_options {
     size_t chunk;       /* B, 256; at least 2 */
     size_t knn;         /* 5; 0: Eq. 1 */
-    double temperature; /* tau_c, 0.1 */
+    double temperature; /* tau_c, 0.1; 1e-6 … 1e6 */
     double noise_std;   /* sigma of delta, 0.015 */
     bool literal;       /* the denominator as printed; needs knn >= 1 */
 } cz_contrast_options;
@@ -42,12 +42,14 @@ cz_status cz_contrast_work_create(const cz_contrast_options *options, size_t cap
                                   cz_contrast_work **out);
 void cz_contrast_work_destroy(cz_contrast_work *work);
 
-/* *loss = the mean L_i; dq [P, E] = scale * d(loss)/dq (overwritten; NULL: the loss alone). q: [P, E]. A single patch has no
- * other: loss 0 with knn = 0 … nothing to compare. OpenMP, result independent of the thread count. */
+/* *loss = the mean L_i; dq [P, E] = scale * d(loss)/dq (overwritten; NULL: the loss alone). q: [P, E]. A chunk without
+ * negatives (knn or fewer other rows; not so when literal) has a loss of 0. CZ_E_DIVERGED when q or delta is not finite,
+ * CZ_E_ARG when P is 0 or above the capacity or a given order is no permutation. OpenMP; no result depends on the thread
+ * count beyond what the engine's matrix products do. */
 cz_status cz_contrast_gradient(cz_contrast_work *work, const float *q, size_t patches, const cz_contrast_noise *noise,
                                double scale, double *loss, float *dq);
 /* tangent_dq [P, E] = scale * (d^2 loss / dq^2) tangent_q, at the q, delta and order of the last gradient call (same q must
- * be passed again). */
+ * be passed again; CZ_E_ARG when there was none or of another P). Any number of times. tangent_dq may be tangent_q. */
 cz_status cz_contrast_hessian(cz_contrast_work *work, const float *q, size_t patches, const float *tangent_q,
                               double scale, float *tangent_dq);
 

@@ -52,6 +52,10 @@ size_t cz_objective_work_bytes(const cz_head *head, size_t patches, bool second_
 const cz_head_work *cz_objective_head_work(const cz_objective_work *work);
 const float *cz_objective_weights(const cz_objective_work *work);
 
+/* Image scores [images] (mean of the top_k largest patch scores) of a set; scratch: [P]. */
+void cz_objective_image_scores(const cz_objective *objective, const cz_task_set *set, const float *scores,
+                               float *scratch, float *out);
+
 typedef struct cz_objective_noise {
     cz_head_noise head;
     cz_contrast_noise contrast;

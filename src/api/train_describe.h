@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a model file says about its own making. */
-#ifndef CZ_API_TRAIN_META_H
-#define CZ_API_TRAIN_META_H
+#ifndef CZ_API_TRAIN_DESCRIBE_H
+#define CZ_API_TRAIN_DESCRIBE_H
 
 #include "api/feature_set.h"
 #include "api/model.h"
 
 typedef struct cz_train_facts {
     const cz_train_options *options;
+    const cz_image_source *source;
     const cz_feature_set *set;
     size_t skipped;
-    double loss;                              /* mean of the last epoch */
-    double feature_seconds, training_seconds; /* not stored: the same seed gives the same file */
+    double loss; /* mean of the last epoch */
+    size_t steps;
 } cz_train_facts;
 
-/* Fills model->meta, json. */
+/* Makes model->meta and json; may be called again. No times and no paths of photos: the same seed gives the same file. */
 cz_status cz_train_describe(cz_model *model, const cz_train_facts *facts);
 
 #endif

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/patches.h"
+
+#include "api/collect.h"
+#include "util/alloc.h"
+#include "util/threads.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- making --------------------------------------------------------------------------------------------------- */
+
+static cz_status make_buffers(cz_patch_set *p)
+{
+    cz_status status;
+    cz_tap_shape shapes[CZ_MAX_TAPS];
+    const size_t taps = cz_extractor_taps(p->extractor);
+    for (size_t i = 0; i < taps; i++) shapes[i] = *cz_extractor_shape(p->extractor, i);
+    CZ_TRY(cz_pooler_create(shapes, taps, p->width, &p->pooler));
+    p->grid = cz_pooler_grid_h(p->pooler) * cz_pooler_grid_w(p->pooler);
+    p->widened = cz_alloc_array(cz_extractor_values(p->extractor), sizeof *p->widened);
+    p->scratch = cz_alloc_array(cz_pooler_scratch(p->pooler), sizeof *p->scratch);
+    p->rows = cz_alloc_array(p->grid, sizeof *p->rows);
+    if (p->widened == NULL || p->scratch == NULL || p->rows == NULL) status = CZ_E_MEMORY;
+out:
+    return status;
+}
+
+static cz_status collect(cz_patch_set *p, const cz_patch_options *o, const cz_extractor_options *extract)
+{
+    cz_status status;
+    cz_extractor_options shared = *extract;
+    if (shared.threads == 0) shared.threads = cz_threads_available();
+    const cz_collect_options options = {
+        .backbone = o->backbone,
+        .source = o->source,
+        .extract = &shared,
+        .grid_w = cz_pooler_grid_w(p->pooler),
+        .grid_h = cz_pooler_grid_h(p->pooler),
+        .progress = o->progress,
+        .ctx = o->ctx,
+    };
+    CZ_TRY(cz_feature_set_create(o->source->count, cz_extractor_values(p->extractor), &p->set));
+    CZ_TRY(cz_collect(&options, &p->set, &p->skipped));
+out:
+    return status;
+}
+
+cz_status cz_patch_set_create(const cz_patch_options *o, cz_patch_set *out)
+{
+    cz_status status;
+    cz_patch_set p = {.width = o->width, .scale = 1.0, .progress = o->progress, .ctx = o->ctx};
+    p.set.file = -1;
+    const cz_extractor_options extract = {o->taps, o->prep, o->threads, 1, o->precision, o->cache, o->log, o->ctx};
+    CZ_TRY(cz_extractor_create(o->backbone, &extract, &p.extractor));
+    CZ_TRY(make_buffers(&p));
+    CZ_TRY(collect(&p, o, &extract));
+    *out = p;
+    return CZ_OK;
+out:
+    cz_patch_set_free(&p);
+    return status;
+}
+
+void cz_patch_set_free(cz_patch_set *p)
+{
+    cz_feature_set_free(&p->set);
+    cz_extractor_destroy(p->extractor);
+    cz_pooler_destroy(p->pooler);
+    cz_free(p->widened);
+    cz_free(p->scratch);
+    cz_free(p->rows);
+    memset(p, 0, sizeof *p);
+    p->set.file = -1;
+}
+
+cz_status cz_patch_set_report(const cz_patch_set *p, const char *what, size_t done, size_t total, const char *detail)
+{
+    if (p->progress == NULL || p->progress(p->ctx, what, done, total, detail) == 0) return CZ_OK;
+    return cz_fail(CZ_E_CANCELLED, "cancelled");
+}
+
+/* ---- pooling -------------------------------------------------------------------------------------------------- */
+
+/* The chosen rows (p->rows) of one photo. Its maps are let go of afterwards when there are many: pages that stay mapped count
+ * as this process's memory, though the disk has them. */
+static void pool(cz_patch_set *p, size_t image, size_t count, float *out)
+{
+    cz_extractor_widen(p->extractor, p->set.items[image].values, p->widened, p->maps);
+    cz_pooler_rows(p->pooler, p->maps, (float)p->scale, p->rows, count, p->scratch, out);
+    cz_feature_set_release_pages(&p->set, image);
+}
+
+size_t cz_patch_set_whole(cz_patch_set *p, size_t image, float *out)
+{
+    const cz_feature_item *item = &p->set.items[image];
+    size_t count = 0;
+    for (size_t i = 0; i < p->grid; i++) {
+        if (item->valid[i]) p->rows[count++] = i;
+    }
+    pool(p, image, count, out);
+    return count;
+}
+
+size_t cz_patch_set_count(const cz_patch_set *p, size_t image, size_t wanted)
+{
+    const size_t valid = p->set.items[image].valid_count;
+    return wanted == 0 || wanted > valid ? valid : wanted;
+}
+
+size_t cz_patch_set_sample(cz_patch_set *p, size_t image, size_t wanted, cz_rng *rng, float *out)
+{
+    const cz_feature_item *item = &p->set.items[image];
+    const size_t count = cz_patch_set_count(p, image, wanted);
+    cz_rng_choose(rng, item->valid_count, count, p->rows);
+    size_t seen = 0, next = 0; /* the k-th valid patch -> its place in the grid */
+    for (size_t i = 0; i < p->grid && next < count; i++) {
+        if (!item->valid[i]) continue;
+        if (p->rows[next] == seen++) p->rows[next++] = i;
+    }
+    pool(p, image, count, out);
+    return count;
+}
+
+double cz_patch_set_rms(cz_patch_set *p, float *features)
+{
+    double sum = 0.0, count = 0.0;
+    for (size_t i = 0; i < p->set.count; i++) {
+        const size_t n = cz_patch_set_whole(p, i, features) * p->width;
+        double part = 0.0;
+#pragma omp parallel for schedule(static) reduction(+ : part)
+        for (size_t j = 0; j < n; j++) part += (double)features[j] * (double)features[j];
+        sum += part;
+        count += (double)n;
+    }
+    return sqrt(sum / count);
+}
+
+/* ---- over the whole set ----------------------------------------------------------------------------------------- */
+
+cz_status cz_patch_set_statistics(cz_patch_set *p, cz_model *m, float *features)
+{
+    cz_status status;
+    cz_head_pass *pass = NULL;
+    CZ_TRY(cz_head_pass_begin(m->head, m->params, &pass));
+    for (size_t i = 0; i < p->set.count; i++) {
+        CZ_TRY(cz_patch_set_report(p, "statistics", i, p->set.count, ""));
+        const size_t rows = cz_patch_set_whole(p, i, features);
+        CZ_TRY(cz_head_pass_add(m->head, pass, features, rows));
+    }
+    CZ_TRY(cz_head_pass_end(m->head, pass, m->params, m->state));
+    CZ_TRY(cz_patch_set_report(p, "statistics", p->set.count, p->set.count, ""));
+out:
+    if (pass != NULL) cz_head_pass_destroy(m->head, pass);
+    return status;
+}
+
+/* Photos whose patch scores are looked at for the colour scale: enough for a median and a typical maximum. */
+#define SCALE_PHOTOS ((size_t)32)
+
+static int ascending(const void *a, const void *b)
+{
+    const float x = *(const float *)a, y = *(const float *)b;
+    return x < y ? -1 : x > y;
+}
+
+cz_status cz_patch_set_score_scale(cz_patch_set *p, cz_model *m, float *features)
+{
+    cz_status status = CZ_OK;
+    const size_t photos = p->set.count < SCALE_PHOTOS ? p->set.count : SCALE_PHOTOS;
+    size_t count = 0;
+    float *scores = cz_alloc_array(photos * p->grid, sizeof *scores);
+    if (scores == NULL) return CZ_E_MEMORY;
+    for (size_t i = 0; i < photos; i++) {
+        const size_t rows = cz_patch_set_whole(p, i * p->set.count / photos, features);
+        CZ_TRY(cz_head_score(m->head, m->params, m->state, features, rows, scores + count));
+        count += rows;
+    }
+    qsort(scores, count, sizeof *scores, ascending);
+    m->score_median = (double)scores[count / 2];
+    m->score_max = (double)scores[count - 1];
+    if (!isfinite(m->score_median) || !isfinite(m->score_max)) {
+        status = cz_fail(CZ_E_DIVERGED, "training ended with scores that are not finite; lower the learning rates");
+    }
+out:
+    cz_free(scores);
+    return status;
+}

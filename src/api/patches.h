@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From photos to patch features, as training and adapting need them: the features of all photos stay in a feature set, and
+ * patches are pooled from it whenever they are asked for. */
+#ifndef CZ_API_PATCHES_H
+#define CZ_API_PATCHES_H
+
+#include "api/feature_set.h"
+#include "api/model.h"
+#include "util/rng.h"
+
+typedef struct cz_patch_options {
+    cz_backbone *backbone;
+    const cz_image_source *source;
+    const char *taps;
+    const cz_prep *prep; /* must outlive the set */
+    size_t width;        /* D */
+    size_t threads;      /* 0: all the process may use */
+    cz_precision precision;
+    const cz_cache_options *cache;
+    cz_progress_fn progress;
+    cz_log_fn log;
+    void *ctx;
+} cz_patch_options;
+
+typedef struct cz_patch_set {
+    cz_feature_set set;
+    cz_extractor *extractor;
+    cz_pooler *pooler;
+    size_t grid, width; /* P of a whole image, D */
+    double scale;       /* the features are multiplied by it; 1 until the caller sets it */
+    size_t skipped;     /* photos that could not be read */
+    cz_progress_fn progress;
+    void *ctx;
+    float *widened, *scratch;
+    const float *maps[CZ_MAX_TAPS];
+    size_t *rows; /* [grid] */
+} cz_patch_set;
+
+/* Computes (or finds in the feature store) the features of every photo of the source. */
+cz_status cz_patch_set_create(const cz_patch_options *options, cz_patch_set *out);
+void cz_patch_set_free(cz_patch_set *p);
+/* All inspected patches of one photo; out: room for [grid, D]. Returns how many. OpenMP. */
+size_t cz_patch_set_whole(cz_patch_set *p, size_t image, float *out);
+/* How many patches `wanted` (0: all) means for one photo. */
+size_t cz_patch_set_count(const cz_patch_set *p, size_t image, size_t wanted);
+/* That many different inspected patches drawn with `rng`, in grid order; out: [cz_patch_set_count, D]. OpenMP. */
+size_t cz_patch_set_sample(cz_patch_set *p, size_t image, size_t wanted, cz_rng *rng, float *out);
+/* Root mean square of all features of all photos; features: scratch of [grid, D]. */
+double cz_patch_set_rms(cz_patch_set *p, float *features);
+
+/* Running statistics of the model's head at its parameters over all patches (docs/math.md section 3), and the ends of its
+ * colour scale (cz_model_scale). features: scratch of [grid, D]. */
+cz_status cz_patch_set_statistics(cz_patch_set *p, cz_model *model, float *features);
+cz_status cz_patch_set_score_scale(cz_patch_set *p, cz_model *model, float *features);
+
+/* Calls the progress callback; CZ_E_CANCELLED when it asks to stop. */
+cz_status cz_patch_set_report(const cz_patch_set *p, const char *what, size_t done, size_t total, const char *detail);
+
+#endif

@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Method "cozad": soft confident learning, contrastive learning and meta-learning around the detector (docs/math.md sections 4
+ * to 6). */
+#include "api/trainer.h"
+#include "meta/meta.h"
+#include "meta/tasks.h"
+#include "util/alloc.h"
+#include "util/threads.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The support loss after the inner loop costs a forward pass of its own; every so many meta-steps is enough to watch it. */
+#define DROP_EVERY 10
+/* Image scores kept a category, in epochs (docs/math.md section 4). */
+#define IMAGE_EPOCHS 4
+
+/* One task's images and the arrays its sets point to. */
+typedef struct task_images {
+    size_t *images;     /* [batch] */
+    size_t *first;      /* [batch + 1] rows of each image, from the task's own first row */
+    size_t *query;      /* [batch + 1] the query images', from the query's first row */
+    uint32_t *category; /* [batch] */
+} task_images;
+
+typedef struct cozad {
+    cz_trainer *t;
+    const cz_cozad_options *o;
+    cz_objective objective;
+    cz_meta_options meta_options;
+    cz_meta *meta;
+    cz_task_pool pool;
+    cz_uncertainty uncertainty;
+    cz_score_window **windows; /* [categories] */
+    size_t categories, batch, tasks;
+    cz_meta_task *task;  /* [tasks] */
+    task_images *images; /* [tasks] */
+    size_t steps;        /* an epoch */
+    double sum;          /* of this epoch's losses */
+    size_t seen;         /* images in this process's steps */
+    double began;
+    size_t first_step;
+} cozad;
+
+/* ---- options ----------------------------------------------------------------------------------------------------- */
+
+/* Index of `value` among `names`, or CZ_E_ARG with all of them. */
+static cz_status choose(const char *option, const char *value, const char *const *names, size_t count, size_t *out)
+{
+    char known[160] = "";
+    for (size_t i = 0; i < count; i++) {
+        if (value != NULL && strcmp(value, names[i]) == 0) {
+            *out = i;
+            return CZ_OK;
+        }
+        const size_t used = strlen(known);
+        (void)snprintf(known + used, sizeof known - used, "%s%s", i > 0 ? ", " : "", names[i]);
+    }
+    return cz_fail(CZ_E_ARG, "%s \"%s\" is not one of: %s", option, value != NULL ? value : "", known);
+}
+
+static cz_status within(const char *option, double value, double low, double high)
+{
+    if (value >= low && value <= high) return CZ_OK;
+    return cz_fail(CZ_E_ARG, "%s %g is not within %g … %g", option, value, low, high);
+}
+
+static cz_status check_numbers(const cz_cozad_options *o)
+{
+    cz_status status;
+    CZ_TRY(within("kappa", o->kappa, 0.0, 1e6));
+    CZ_TRY(within("gamma", o->gamma, 0.0, 1e9));
+    CZ_TRY(within("lambda0", o->lambda0, 0.0, 1e3));
+    CZ_TRY(within("det_max", o->det_max, 0.0, 1e12));
+    CZ_TRY(within("weight_floor", o->weight_floor, 1e-12, 1.0));
+    CZ_TRY(within("weight_window", (double)o->weight_window, 16.0, 1e9));
+    CZ_TRY(within("lambda_cont", o->lambda_cont, 0.0, 1e6));
+    CZ_TRY(within("temperature", o->temperature, 1e-4, 1e6));
+    CZ_TRY(within("contrast_chunk", (double)o->contrast_chunk, 2.0, 65536.0));
+    CZ_TRY(within("query_share", o->query_share, 0.0, 0.95));
+    CZ_TRY(within("tasks", (double)o->tasks, 1.0, 4096.0));
+    CZ_TRY(within("inner_lr", o->inner_lr, 1e-12, 1e6));
+out:
+    return status;
+}
+
+static cz_status make_objective(cozad *c)
+{
+    cz_status status;
+    const cz_cozad_options *o = c->o;
+    size_t unit, anchor, decay, reduction;
+    CZ_TRY(choose("confidence_unit", o->confidence_unit, (const char *[]){"patch", "image"}, 2, &unit));
+    CZ_TRY(choose("weight_anchor", o->weight_anchor, (const char *[]){"median", "min", "none"}, 3, &anchor));
+    CZ_TRY(choose("decay", o->decay, (const char *[]){"matrices", "all"}, 2, &decay));
+    CZ_TRY(choose("loss_reduction", o->loss_reduction, (const char *[]){"mean", "sum"}, 2, &reduction));
+    cz_objective_init(&c->objective);
+    c->objective.weigh = o->scl && o->data_uncertainty;
+    c->objective.image_unit = unit == 1;
+    c->objective.top_k = c->t->options->top_k;
+    c->objective.confidence.kappa = o->kappa;
+    c->objective.confidence.floor = o->weight_floor;
+    c->objective.confidence.anchor = (cz_weight_anchor)anchor;
+    c->objective.confidence.hard = o->hard_cl != 0;
+    c->objective.contrast = o->contrast != 0;
+    c->objective.lambda_cont = o->lambda_cont;
+    c->objective.contrast_options.chunk = o->contrast_chunk;
+    c->objective.contrast_options.knn = o->knn;
+    c->objective.contrast_options.temperature = o->temperature;
+    c->objective.contrast_options.noise_std = c->t->options->noise_std;
+    c->objective.contrast_options.literal = o->contrast_literal != 0;
+    c->objective.sum = reduction == 1;
+    c->objective.decay_all = decay == 1;
+out:
+    return status;
+}
+
+static cz_status make_meta_options(cozad *c)
+{
+    cz_status status;
+    const cz_cozad_options *o = c->o;
+    size_t gradient, in;
+    CZ_TRY(
+        choose("meta_gradient", o->meta_gradient, (const char *[]){"exact", "first-order", "reptile"}, 3, &gradient));
+    CZ_TRY(choose("contrast_in", o->contrast_in, (const char *[]){"both", "inner", "outer"}, 3, &in));
+    cz_meta_options_init(&c->meta_options);
+    c->meta_options.gradient = o->meta ? (cz_meta_gradient)(gradient + 1) : CZ_META_OFF;
+    c->meta_options.inner_steps = o->inner_steps;
+    if (o->inner_steps == 0) c->meta_options.inner_steps = c->meta_options.gradient == CZ_META_REPTILE ? 5 : 1;
+    c->meta_options.inner_lr = o->inner_lr;
+    c->meta_options.contrast_inner = in != 2;
+    c->meta_options.contrast_outer = in != 1;
+out:
+    return status;
+}
+
+static cz_status make_uncertainty(cozad *c)
+{
+    cz_status status;
+    const cz_cozad_options *o = c->o;
+    size_t scale;
+    cz_uncertainty_options u;
+    CZ_TRY(choose("uncertainty_scale", o->uncertainty_scale, (const char *[]){"relative", "raw"}, 2, &scale));
+    cz_uncertainty_options_init(&u);
+    u.pairs = o->uncertainty_pairs;
+    u.lambda0 = o->lambda0;
+    u.gamma = o->scl && o->model_uncertainty ? o->gamma : 0.0;
+    u.det_max = o->det_max;
+    u.raw = scale == 1;
+    CZ_TRY(cz_uncertainty_init(&c->uncertainty, &u));
+out:
+    return status;
+}
+
+/* ---- making ------------------------------------------------------------------------------------------------------ */
+
+static cz_status make_pool(cozad *c)
+{
+    cz_status status = CZ_OK;
+    const cz_image_source *source = c->t->source;
+    const cz_feature_set *set = &c->t->patches.set;
+    const bool named = source->categories > 0 && source->category != NULL;
+    c->categories = named ? source->categories : 1;
+    uint32_t *category = cz_calloc(set->count, sizeof *category);
+    if (category == NULL) return CZ_E_MEMORY;
+    for (size_t i = 0; named && i < set->count; i++) {
+        const size_t value = source->category(source->ctx, set->items[i].source);
+        if (value >= c->categories) CZ_TRY(cz_fail(CZ_E_ARG, "image %zu: there is no category %zu", i, value));
+        category[i] = (uint32_t)value;
+    }
+    CZ_TRY(cz_task_pool_create(category, set->count, c->categories, c->o->balance != 0, &c->pool));
+    c->pool.query_share = c->o->query_share;
+out:
+    cz_free(category);
+    return status;
+}
+
+static cz_status make_windows(cozad *c)
+{
+    c->windows = cz_calloc(c->categories, sizeof *c->windows);
+    if (c->windows == NULL) return CZ_E_MEMORY;
+    for (size_t i = 0; i < c->categories; i++) {
+        const size_t images = c->pool.first[i + 1] - c->pool.first[i];
+        const size_t capacity =
+            c->objective.image_unit ? IMAGE_EPOCHS * (images > 0 ? images : 1) : c->o->weight_window;
+        const cz_status status = cz_score_window_create(capacity, &c->windows[i]);
+        if (status != CZ_OK) return status;
+    }
+    return CZ_OK;
+}
+
+static cz_status make_tasks(cozad *c)
+{
+    c->task = cz_calloc(c->tasks, sizeof *c->task);
+    c->images = cz_calloc(c->tasks, sizeof *c->images);
+    if (c->task == NULL || c->images == NULL) return CZ_E_MEMORY;
+    for (size_t i = 0; i < c->tasks; i++) {
+        task_images *t = &c->images[i];
+        t->images = cz_alloc_array(c->batch, sizeof *t->images);
+        t->first = cz_alloc_array(c->batch + 1, sizeof *t->first);
+        t->query = cz_alloc_array(c->batch + 1, sizeof *t->query);
+        t->category = cz_alloc_array(c->batch, sizeof *t->category);
+        if (!t->images || !t->first || !t->query || !t->category) return CZ_E_MEMORY;
+    }
+    return CZ_OK;
+}
+
+static cz_status prepare(cozad *c)
+{
+    cz_status status;
+    const cz_train_options *o = c->t->options;
+    const size_t images = c->t->patches.set.count, per_image = cz_trainer_patches(c->t);
+    if (c->o->struct_size < sizeof *c->o)
+        return cz_fail(CZ_E_ARG, "cz_cozad_options: unknown struct_size %zu", c->o->struct_size);
+    CZ_TRY(check_numbers(c->o));
+    CZ_TRY(make_objective(c));
+    CZ_TRY(make_meta_options(c));
+    CZ_TRY(make_uncertainty(c));
+    if (images < 2) CZ_TRY(cz_fail(CZ_E_NO_IMAGES, "method \"cozad\" needs two photos at least"));
+    c->batch = o->batch < images ? o->batch : images;
+    if (c->batch < 2) c->batch = 2;
+    c->tasks = c->o->meta ? c->o->tasks : 1;
+    c->steps = (images + c->batch * c->tasks - 1) / (c->batch * c->tasks);
+    c->t->steps = c->steps * o->epochs;
+    CZ_TRY(make_pool(c));
+    CZ_TRY(make_windows(c));
+    CZ_TRY(make_tasks(c));
+    CZ_TRY(cz_trainer_reserve(c->t, c->tasks * c->batch * per_image));
+    CZ_TRY(cz_meta_create(c->t->model->head, &c->objective, &c->meta_options, c->tasks, c->batch * per_image, c->batch,
+                          &c->meta));
+out:
+    return status;
+}
+
+static void release(cozad *c)
+{
+    for (size_t i = 0; c->windows != NULL && i < c->categories; i++) cz_score_window_destroy(c->windows[i]);
+    for (size_t i = 0; c->images != NULL && i < c->tasks; i++) {
+        cz_free(c->images[i].images);
+        cz_free(c->images[i].first);
+        cz_free(c->images[i].query);
+        cz_free(c->images[i].category);
+    }
+    cz_free(c->windows);
+    cz_free(c->images);
+    cz_free(c->task);
+    cz_task_pool_free(&c->pool);
+    cz_meta_destroy(c->meta);
+}
+
+/* ---- a meta-step --------------------------------------------------------------------------------------------------- */
+
+static cz_task_set make_set(const cozad *c, const float *features, size_t rows, const size_t *first,
+                            const uint32_t *category, size_t images)
+{
+    cz_task_set set = {.category = category};
+    set.batch.patches = rows;
+    set.batch.width = c->t->patches.width;
+    set.batch.features = features;
+    set.batch.images = images;
+    set.batch.image_first = first;
+    return set;
+}
+
+/* Draws a task's images and their patches; features: where its rows go. Returns the number of rows. */
+static cz_status draw_task(cozad *c, size_t step, size_t index, float *features, size_t *rows)
+{
+    const cz_train_options *o = c->t->options;
+    const size_t width = c->t->patches.width;
+    task_images *a = &c->images[index];
+    size_t count, support;
+    const cz_status status =
+        cz_task_draw(&c->pool, o->seed, step, (uint32_t)index, c->batch, a->images, &count, &support);
+    if (status != CZ_OK) return status;
+    a->first[0] = 0;
+    for (size_t i = 0; i < count; i++) {
+        cz_rng rng; /* which patches depends on (seed, meta-step, task, photo) alone */
+        cz_rng_init(&rng, o->seed, CZ_RNG_PATCHES, (uint64_t)step * c->t->patches.set.count + a->images[i],
+                    (uint32_t)index + 1);
+        a->first[i + 1] = a->first[i] + cz_patch_set_sample(&c->t->patches, a->images[i], o->patches_per_image, &rng,
+                                                            features + a->first[i] * width);
+        a->category[i] = c->pool.category[a->images[i]];
+    }
+    const size_t split = a->first[support];
+    for (size_t i = support; i <= count; i++) a->query[i - support] = a->first[i] - split;
+    *rows = a->first[count];
+    c->task[index] = (cz_meta_task){
+        .support = make_set(c, features, split, a->first, a->category, support),
+        .query = make_set(c, features + split * width, *rows - split, a->query, a->category + support, count - support),
+        .all = make_set(c, features, *rows, a->first, a->category, count),
+        .index = (uint32_t)index,
+    };
+    c->seen += count;
+    return CZ_OK;
+}
+
+static cz_status meta_step(cozad *c, size_t step, cz_meta_report *report, double *norms)
+{
+    cz_status status;
+    cz_trainer *t = c->t;
+    cz_model *m = t->model;
+    size_t at = 0;
+    for (size_t i = 0; i < c->tasks; i++) {
+        size_t rows = 0;
+        CZ_TRY(draw_task(c, step, i, t->features + at * t->patches.width, &rows));
+        at += rows;
+    }
+    const cz_meta_call call = {m->params,       c->task,          c->tasks, c->windows,
+                               &c->uncertainty, t->options->seed, step,     step % DROP_EVERY == 0};
+    CZ_TRY(cz_meta_step(c->meta, &call, t->grads, t->batch_state, report));
+    CZ_TRY(cz_trainer_update(t, norms));
+    cz_head_state_update(m->head, m->state, t->batch_state);
+out:
+    return status;
+}
+
+static cz_status tell(cozad *c, size_t step, const cz_meta_report *r, const double *norms)
+{
+    const cz_train_options *o = c->t->options;
+    if (o->step == NULL) return CZ_OK;
+    const double seconds = (cz_now_ms() - c->began) / 1e3, done = (double)(step + 1 - c->first_step);
+    const cz_train_step report = {
+        .struct_size = sizeof report,
+        .epoch = step / c->steps,
+        .step = step,
+        .steps = c->t->steps,
+        .loss = r->query.total,
+        .loss_ad = r->query.ad,
+        .loss_weighted = r->query.weighted,
+        .loss_contrast = c->objective.contrast ? r->query.contrast : (double)NAN,
+        .loss_decay = r->query.decay,
+        .support_ad = r->support.ad,
+        .mean_weight = 0.5 * (r->support.mean_weight + r->query.mean_weight),
+        .share_below_one = 0.5 * (r->support.share_below_one + r->query.share_below_one),
+        .det_sigma = r->det,
+        .lambda_ratio = c->o->lambda0 > 0.0 ? r->lambda / c->o->lambda0 : (double)NAN,
+        .inner_shift = r->shift,
+        .support_drop = r->support_drop,
+        .meta_cosine = r->cosine,
+        .gradient_adaptor = norms[0],
+        .gradient_discriminator = norms[1],
+        .images_per_second = (double)c->seen / seconds,
+        .seconds = seconds,
+        .seconds_left = seconds / done * (double)(c->t->steps - step - 1),
+    };
+    return o->step(o->ctx, &report) == 0 ? CZ_OK : cz_fail(CZ_E_CANCELLED, "cancelled");
+}
+
+/* ---- the whole ----------------------------------------------------------------------------------------------------- */
+
+static cz_checkpoint describe_checkpoint(cozad *c, uint64_t step)
+{
+    cz_trainer *t = c->t;
+    cz_checkpoint k = {.head = t->model->head,
+                       .params = t->model->params,
+                       .state = t->model->state,
+                       .adam = &t->adam,
+                       .uncertainty = &c->uncertainty,
+                       .windows = c->windows,
+                       .window_count = c->categories,
+                       .step = step,
+                       .key = t->key};
+    k.sums[0] = c->sum;
+    k.sums[1] = t->loss;
+    return k;
+}
+
+static cz_status keep(cozad *c, size_t step, cz_status status)
+{
+    const cz_checkpoint k = describe_checkpoint(c, step);
+    return cz_trainer_keep(c->t, &k, status);
+}
+
+static cz_status one_step(cozad *c, size_t step, char *detail, size_t room)
+{
+    cz_trainer *t = c->t;
+    cz_meta_report report;
+    double norms[CZ_HEAD_MAX_GROUPS] = {0};
+    if (step % c->steps == 0) c->sum = 0.0;
+    cz_status status = cz_patch_set_report(&t->patches, "training", step, t->steps, detail);
+    if (status == CZ_OK) status = meta_step(c, step, &report, norms);
+    if (status != CZ_OK) return keep(c, step, status);
+    c->sum += report.query.total;
+    if ((step + 1) % c->steps == 0) t->loss = c->sum / (double)c->steps;
+    (void)snprintf(detail, room, "loss %.4f, w %.3f, lambda/lambda0 %.3g", report.query.total, report.query.mean_weight,
+                   c->o->lambda0 > 0.0 ? report.lambda / c->o->lambda0 : 0.0);
+    status = tell(c, step, &report, norms);
+    if (status != CZ_OK) return keep(c, step + 1, status);
+    const cz_checkpoint k = describe_checkpoint(c, step + 1);
+    cz_trainer_save_every(t, &k);
+    return CZ_OK;
+}
+
+cz_status cz_train_cozad(cz_trainer *t)
+{
+    cz_status status;
+    cozad c = {.t = t, .o = &t->options->cozad};
+    char detail[96] = "";
+    CZ_TRY(prepare(&c));
+    cz_trainer_warn_of_few_steps(t, c.steps);
+    cz_checkpoint k = describe_checkpoint(&c, 0);
+    CZ_TRY(cz_trainer_resume(t, &k));
+    c.sum = k.sums[0];
+    t->loss = k.sums[1];
+    c.first_step = (size_t)k.step;
+    c.began = cz_now_ms();
+    for (size_t step = c.first_step; step < t->steps; step++) CZ_TRY(one_step(&c, step, detail, sizeof detail));
+    CZ_TRY(cz_patch_set_report(&t->patches, "training", t->steps, t->steps, detail));
+out:
+    release(&c);
+    return status;
+}

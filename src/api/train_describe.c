@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/train_describe.h"
+
+#include "util/sha256.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *fit_name(cz_fit fit)
+{
+    return fit == CZ_FIT_LETTERBOX ? "letterbox" : fit == CZ_FIT_CROP ? "crop" : "squash";
+}
+
+static json_t *describe_input(const cz_model *m)
+{
+    json_t *input = json_pack("{s:I, s:I, s:s, s:I, s:b}", "width", (json_int_t)m->prep.width, "height",
+                              (json_int_t)m->prep.height, "fit", fit_name(m->prep.fit), "resize",
+                              (json_int_t)m->prep.resize, "ignore_mask", m->prep.ignore != NULL);
+    if (m->prep.roi.width > 0) {
+        (void)json_object_set_new(input, "roi",
+                                  json_pack("{s:I, s:I, s:I, s:I}", "x", (json_int_t)m->prep.roi.x, "y",
+                                            (json_int_t)m->prep.roi.y, "width", (json_int_t)m->prep.roi.width, "height",
+                                            (json_int_t)m->prep.roi.height));
+    }
+    return input;
+}
+
+static json_t *describe_head(const cz_model *m, const cz_train_options *o)
+{
+    return json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:I, s:b}", "detector", m->detector, "feature_width",
+                     (json_int_t)o->feature_width, "hidden_width", (json_int_t)o->hidden_width, "noise_std",
+                     o->noise_std, "margin_positive", o->margin_positive, "margin_negative", o->margin_negative,
+                     "top_k", (json_int_t)o->top_k, "simplenet_compat", o->simplenet_compat != 0);
+}
+
+/* Every option of method "cozad" under its field's name (docs/math.md sections 4 to 6). */
+static json_t *describe_cozad(const cz_cozad_options *c)
+{
+    json_t *scl =
+        json_pack("{s:b, s:b, s:b, s:b, s:s, s:s, s:b, s:f, s:I, s:f, s:f, s:f, s:I, s:s, s:f, s:s, s:s}", "scl",
+                  c->scl != 0, "data_uncertainty", c->data_uncertainty != 0, "model_uncertainty",
+                  c->model_uncertainty != 0, "hard_cl", c->hard_cl != 0, "confidence_unit", c->confidence_unit,
+                  "weight_anchor", c->weight_anchor, "weight_both", c->weight_both != 0, "weight_floor",
+                  c->weight_floor, "weight_window", (json_int_t)c->weight_window, "kappa", c->kappa, "gamma", c->gamma,
+                  "lambda0", c->lambda0, "uncertainty_pairs", (json_int_t)c->uncertainty_pairs, "uncertainty_scale",
+                  c->uncertainty_scale, "det_max", c->det_max, "decay", c->decay, "loss_reduction", c->loss_reduction);
+    json_t *rest = json_pack(
+        "{s:b, s:f, s:I, s:f, s:I, s:b, s:s, s:b, s:s, s:I, s:I, s:f, s:f, s:b}", "contrast", c->contrast != 0,
+        "lambda_cont", c->lambda_cont, "knn", (json_int_t)c->knn, "temperature", c->temperature, "contrast_chunk",
+        (json_int_t)c->contrast_chunk, "contrast_literal", c->contrast_literal != 0, "contrast_in", c->contrast_in,
+        "meta", c->meta != 0, "meta_gradient", c->meta_gradient, "tasks", (json_int_t)c->tasks, "inner_steps",
+        (json_int_t)c->inner_steps, "inner_lr", c->inner_lr, "query_share", c->query_share, "balance", c->balance != 0);
+    if (scl != NULL && rest != NULL) (void)json_object_update(scl, rest);
+    json_decref(rest);
+    return scl;
+}
+
+/* Which products it learnt from: what "zero-shot" is measured against. */
+static json_t *describe_categories(const cz_train_facts *f)
+{
+    const cz_image_source *source = f->source;
+    if (source->categories == 0 || source->category == NULL) return NULL;
+    json_t *list = json_array();
+    for (size_t c = 0; c < source->categories; c++) {
+        size_t images = 0;
+        for (size_t i = 0; i < f->set->count; i++) {
+            images += source->category(source->ctx, f->set->items[i].source) == c;
+        }
+        const char *name = source->category_name != NULL ? source->category_name(source->ctx, c) : "";
+        (void)json_array_append_new(list, json_pack("{s:s, s:I}", "name", name, "images", (json_int_t)images));
+    }
+    return list;
+}
+
+static json_t *describe_training(const cz_train_facts *f)
+{
+    const cz_train_options *o = f->options;
+    json_t *hashes = json_array();
+    for (size_t i = 0; i < f->set->count; i++) {
+        char hex[65];
+        cz_sha256_hex(f->set->items[i].sha256, hex);
+        (void)json_array_append_new(hashes, json_string(hex));
+    }
+    json_t *training =
+        json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:o}", "method", o->method, "images",
+                  (json_int_t)f->set->count, "images_skipped", (json_int_t)f->skipped, "epochs", (json_int_t)o->epochs,
+                  "batch", (json_int_t)o->batch, "steps", (json_int_t)f->steps, "patches_per_image",
+                  (json_int_t)o->patches_per_image, "seed", (json_int_t)o->seed, "lr_adaptor", o->lr_adaptor,
+                  "lr_discriminator", o->lr_discriminator, "last_epoch_loss", f->loss, "pixels_sha256", hashes);
+    json_t *categories = describe_categories(f);
+    if (categories != NULL) (void)json_object_set_new(training, "categories", categories);
+    if (strcmp(o->method, "cozad") == 0) (void)json_object_set_new(training, "cozad", describe_cozad(&o->cozad));
+    return training;
+}
+
+cz_status cz_train_describe(cz_model *m, const cz_train_facts *facts)
+{
+    const cz_train_options *o = facts->options;
+    char version[16];
+    (void)snprintf(version, sizeof version, "%d.%d", CZ_MODEL_FORMAT_MAJOR, CZ_MODEL_FORMAT_MINOR);
+    json_t *backbone = json_pack("{s:s, s:s, s:s, s:s, s:s, s:f, s:f}", "name", m->backbone_name, "path",
+                                 cz_backbone_path(m->backbone), "architecture", cz_backbone_architecture(m->backbone),
+                                 "sha256", m->backbone_sha256, "taps", m->taps, "feature_scale", m->feature_scale,
+                                 "feature_rms", o->feature_rms);
+    json_t *scores = json_pack("{s:f, s:f}", "median", m->score_median, "max", m->score_max);
+    json_decref(m->meta);
+    m->meta = json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:o, s:o, s:o}", "format_version", version, "software_version",
+                        cz_version(), "backbone", backbone, "input", describe_input(m), "precision", "fp32",
+                        "algorithm", "direct", "head", describe_head(m, o), "training", describe_training(facts),
+                        "training_scores", scores);
+    if (m->meta == NULL) return cz_fail(CZ_E_MEMORY, "out of memory, or a name that is not UTF-8 text");
+    return cz_model_refresh_json(m);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What one training run holds, and the loops that can fill it: train.c prepares and finishes, train_plain.c and train_cozad.c
+ * are the methods. */
+#ifndef CZ_API_TRAINER_H
+#define CZ_API_TRAINER_H
+
+#include "api/checkpoint.h"
+#include "api/patches.h"
+#include "optim/adam.h"
+
+typedef struct cz_trainer {
+    const cz_train_options *options;
+    const cz_image_source *source;
+    cz_model *model;
+    cz_patch_set patches;
+    cz_adam adam;
+    cz_adam_group groups[CZ_HEAD_MAX_GROUPS];
+    float *grads, *batch_state; /* [params], [state] */
+    float *features;            /* [max(grid, rows of a step), D] */
+    char key[65];               /* what a checkpoint must agree with */
+    double loss;                /* of the last epoch */
+    size_t steps;               /* optimiser steps in all */
+} cz_trainer;
+
+/* Patches of one photo that a step uses at the most. */
+size_t cz_trainer_patches(const cz_trainer *t);
+/* Allocates t->features for `rows` rows (at least a whole photo). */
+cz_status cz_trainer_reserve(cz_trainer *t, size_t rows);
+/* CZ_E_DIVERGED when a gradient is not finite; else one Adam step. `norms` [groups]: Euclidean norms of the gradient. */
+cz_status cz_trainer_update(cz_trainer *t, double norms[CZ_HEAD_MAX_GROUPS]);
+/* Fills in what `c` points to when the caller asked to resume and there is a checkpoint. */
+cz_status cz_trainer_resume(cz_trainer *t, cz_checkpoint *c);
+/* Every checkpoint_every steps. A checkpoint that cannot be written is a log line, not the end of the training. */
+void cz_trainer_save_every(cz_trainer *t, const cz_checkpoint *c);
+/* A training that ends before its time: keeps `c` (the last good state) when it was cancelled or diverged, and returns
+ * `status` with a message that says so. */
+cz_status cz_trainer_keep(cz_trainer *t, const cz_checkpoint *c, cz_status status);
+/* A line for few optimiser steps, which leave the discriminator near its starting point (docs/results.md). */
+void cz_trainer_warn_of_few_steps(const cz_trainer *t, size_t steps_an_epoch);
+
+/* The epochs of each method: parameters, t->loss and t->steps are set. */
+cz_status cz_train_plain(cz_trainer *t);
+cz_status cz_train_cozad(cz_trainer *t);
+
+#endif
