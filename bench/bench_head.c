@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Milliseconds of one SimpleNet training step and of composed scoring, beside the matrix products alone in the same run.
- * Shapes: training 2048 patches (16 images x 128), D 1536, K 1024; scoring layer2 32x32x512 + layer3 16x16x1024.
+ * Milliseconds of one SimpleNet training step and of composed scoring, beside the matrix products alone in the same run,
+ * and of a Hessian-vector product beside the forward and backward passes that it follows.
+ * Shapes: training 2048 patches (16 images x 128), D 1536, K 1024; Hessian-vector product 1408 patches (a task's support
+ * set, 11 images x 128); scoring layer2 32x32x512 + layer3 16x16x1024.
  */
 #include "engine/engine.h"
 #include "heads/compose.h"
@@ -15,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { P = 2048, D = 1536, K = 1024, RUNS = 9 };
+enum { P = 2048, SUPPORT = 1408, D = 1536, K = 1024, RUNS = 9 };
 
 static void check(cz_status status)
 {
@@ -113,6 +115,50 @@ static void bench_training(const cz_head *head)
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) cz_free(all[i]);
 }
 
+/* Counted in products of P x K x D: forward and backward 8, tangent and hessian 11 with D = 1.5 K. */
+static void bench_second_order(const cz_head *head)
+{
+    float *params = random_floats(head->param_count, 0.02f), *state = random_floats(head->state_count, 1);
+    float *grads = random_floats(head->param_count, 0), *out = random_floats(head->param_count, 0);
+    float *direction = random_floats(head->param_count, 0.01f), *o = random_floats((size_t)SUPPORT * D, 0.25f);
+    float *moved = random_floats((size_t)SUPPORT * D, 0), *dq = random_floats((size_t)SUPPORT * D, 1e-5f);
+    cz_head_work *plain, *keep;
+    cz_head_init(head, 1, params, state);
+    check(cz_head_work_create(head, SUPPORT, &plain));
+    check(cz_head_work_create(head, SUPPORT, &keep));
+    check(cz_head_work_second_order(keep));
+    const cz_batch batch = {.patches = SUPPORT, .width = D, .features = o, .images = 11};
+    double first[RUNS], kept[RUNS], tangent[RUNS], hessian[RUNS], second[RUNS];
+    for (uint64_t run = 0; run < RUNS; run++) {
+        const cz_head_noise draw = {.seed = 1, .step = run};
+        const double start = cz_now_ms();
+        check(cz_head_forward(head, params, &batch, &draw, plain));
+        check(cz_head_backward(head, params, &batch, dq, plain, grads));
+        const double middle = cz_now_ms();
+        check(cz_head_forward(head, params, &batch, &draw, keep));
+        check(cz_head_backward(head, params, &batch, dq, keep, grads));
+        const double late = cz_now_ms();
+        check(cz_head_tangent(head, params, &batch, direction, keep, moved));
+        const double moving = cz_now_ms();
+        check(cz_head_hessian(head, params, &batch, direction, dq, dq, keep, out));
+        const double end = cz_now_ms();
+        first[run] = middle - start;
+        kept[run] = late - middle;
+        tangent[run] = moving - late;
+        hessian[run] = end - moving;
+        second[run] = end - late;
+    }
+    const double base = median(first), product = median(second);
+    printf("first order     %8.2f ms  forward + backward, %d patches; keeping %.2f\n", base, (int)SUPPORT,
+           median(kept));
+    printf("second order    %8.2f ms  tangent %.2f  hessian %.2f  %.2f x first order\n", product, median(tangent),
+           median(hessian), product / base);
+    cz_head_work_destroy(plain);
+    cz_head_work_destroy(keep);
+    float *const all[] = {params, state, grads, out, direction, o, moved, dq};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) cz_free(all[i]);
+}
+
 static void bench_scoring(const cz_head *head, size_t images, size_t threads)
 {
     const cz_tap_shape taps[2] = {{512, 32, 32}, {1024, 16, 16}};
@@ -156,6 +202,7 @@ int main(int argc, char **argv)
     check(cz_head_create("simplenet", &config, &head));
     printf("threads %zu, P %d, D %d, K %d, medians of %d\n", threads, (int)P, (int)D, (int)K, (int)RUNS);
     bench_training(head);
+    bench_second_order(head);
     bench_scoring(head, 1, threads);
     bench_scoring(head, 8, threads);
     cz_head_destroy(head);

@@ -173,7 +173,7 @@ cz_status cz_head_backward(const cz_head *head, const float *params, const cz_ba
                            cz_head_work *work, float *grads);
 
 /* Makes a workspace keep what second derivatives need; call once, before its first forward pass. Costs memory: SimpleNet
- * about (2 K + D) floats a patch more than the plain workspace. */
+ * about (5 K + 2 D) floats a patch more than the plain workspace. */
 cz_status cz_head_work_second_order(cz_head_work *work);
 /* Forward-over-reverse product with the Hessian of the objective of the last forward pass, in a second-order workspace, in
  * the order forward, backward, tangent, hessian (the last two any number of times). `tangent` moves the pass along

@@ -8,6 +8,7 @@
  * Batch norm takes its statistics over all 2P rows of [q; q-]. Score a = -D(q), Eq. 17.
  */
 #include "heads/simplenet.h"
+
 #include "engine/engine.h"
 #include "heads/heads.h"
 #include "heads/rows.h"
