@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The plain twin of a whole meta-step (docs/math.md sections 3 to 6) with SimpleNet: loops, one operation a line. Numbers are
- * complex: a step of 1e-40 i along a direction makes the imaginary part of any result its exact derivative along it, so
- * Hessian-vector products come from the hand-written backward alone, without rounding and without the library's formulas.
- * Comparisons look at real parts. A real theta gives a plain double computation, for finite differences.
+ * The plain twin of a whole meta-step (docs/math.md sections 3 to 6) with SimpleNet: loops, one operation a line. Numbers
+ * are complex: a step of 1e-40 i along a direction makes the imaginary part of any result its exact derivative along it.
+ * So Hessian-vector products come from the hand-written backward alone, without cancellation and without the library's
+ * formulas. Comparisons look at real parts. A real theta gives a plain double computation, for finite differences.
  * theta in the library's order: A [D, D], W1 [K, D], scale [K], shift [K], w2 [K].
  */
 #ifndef COZAD_TESTS_META_REF_H

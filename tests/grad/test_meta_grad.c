@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The meta-gradient, twice: finite differences in double of the plain twin's L_query(theta_S(theta)) against the twin's
- * products of exact Hessians, and the library's fp32 meta-step against the twin. Weights, lambda, neighbours and noise stay as
- * they are at theta (docs/math.md section 4: constants of every derivative).
+ * products of exact Hessians, and the library's fp32 meta-step against the twin. Weights, lambda, neighbours and noise
+ * stay as they are at theta (docs/math.md section 4: constants of every derivative).
  */
 #include "meta/meta.h"
 #include "util/rng.h"
@@ -207,8 +207,8 @@ static void expect_slopes(problem *p, const char *name, const double *grads)
     printf("%s, S %zu: finite differences within %.1e\n", name, p->config.steps, worst);
 }
 
-/* Problems in which a missing Hessian and products in the wrong order make a difference (the decay's own commute): as large
- * as docs/math.md section 6 wants it. `exact` gets the right gradient. */
+/* Problems in which a missing Hessian and products in the wrong order make a difference (the decay's own commute), as
+ * large as docs/math.md section 6 wants it. `exact` gets the right gradient. */
 static void make_telling(problem *p, const variant *v, size_t steps, uint64_t seed, double *exact)
 {
     const mref_config config = config_of(v, steps);

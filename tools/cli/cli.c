@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,7 +28,6 @@ int cli_exit_code(cz_status status)
         return CLI_SOME_FAILED;
     case CZ_E_MODEL:
     case CZ_E_WEIGHTS:
-    case CZ_E_DIVERGED:
         return CLI_BAD_MODEL;
     case CZ_E_CANCELLED:
         return CLI_INTERRUPTED;
@@ -143,16 +143,22 @@ void cli_progress_end(void)
     bar.what[0] = '\0';
 }
 
+/* One line, never longer than the terminal is wide: a wrapped line could not be drawn over. */
 static void draw(const char *what, size_t done, size_t total, const char *detail, double elapsed)
 {
-    char filled[25];
-    const size_t full = total > 0 ? done * 24 / total : 0;
-    for (size_t i = 0; i < 24; i++) filled[i] = i < full ? '#' : '.';
-    filled[24] = '\0';
+    struct winsize window;
+    const bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col > 20;
+    const int columns = known && window.ws_col < 300 ? (int)window.ws_col : known ? 300 : 80;
+    const size_t cells = columns >= 120 || detail[0] == '\0' ? 24 : 10;
+    char filled[25], line[400];
+    const size_t full = total > 0 ? (done < total ? done : total) * cells / total : 0;
+    for (size_t i = 0; i < cells; i++) filled[i] = i < full ? '#' : '.';
+    filled[cells] = '\0';
     const size_t fresh = done > bar.done_at_begin ? done - bar.done_at_begin : 0;
-    const double left = fresh > 0 ? elapsed / (double)fresh * (double)(total - done) : 0.0;
-    (void)fprintf(stderr, "\r\033[K%-10s [%s] %zu/%zu  %.1f/s  %d:%02d left  %.40s", what, filled, done, total,
-                  elapsed > 0 ? (double)fresh / elapsed : 0.0, (int)left / 60, (int)left % 60, detail);
+    const double left = fresh > 0 && total > done ? elapsed / (double)fresh * (double)(total - done) : 0.0;
+    (void)snprintf(line, sizeof line, "%-8s [%s] %zu/%zu  %d:%02d left  %.1f/s  %.200s", what, filled, done, total,
+                   (int)left / 60, (int)left % 60, elapsed > 0 ? (double)fresh / elapsed : 0.0, detail);
+    (void)fprintf(stderr, "\r\033[K%.*s", columns - 1, line);
     bar.visible = true;
 }
 

@@ -24,13 +24,15 @@ enum cli_exit {
 int cli_exit_code(cz_status status);
 
 typedef enum cli_kind {
-    CLI_FLAG,   /* bool * */
-    CLI_STRING, /* const char ** */
-    CLI_SIZE,   /* size_t * */
-    CLI_U64,    /* uint64_t * */
-    CLI_REAL,   /* double *, finite */
-    CLI_CHOICE, /* const char **; `choices` is "a|b|c" */
-    CLI_LIST    /* cli_list *, the option may be given several times */
+    CLI_HEADING, /* no option: `name` stands above those that follow in --help */
+    CLI_FLAG,    /* bool *; --NAME=off takes it back */
+    CLI_SWITCH,  /* int *, 0 or 1; "on" or "off" */
+    CLI_STRING,  /* const char ** */
+    CLI_SIZE,    /* size_t * */
+    CLI_U64,     /* uint64_t * */
+    CLI_REAL,    /* double *, finite */
+    CLI_CHOICE,  /* const char **; `choices` is "a|b|c" */
+    CLI_LIST     /* cli_list *, the option may be given several times */
 } cli_kind;
 
 typedef struct cli_list {
@@ -57,11 +59,19 @@ typedef struct cli_verb {
     const char *examples; /* lines, at least one */
 } cli_verb;
 
+/* Sets an option other than a flag from its text, as the command line would; false: not of its kind. */
+bool cli_set_value(const cli_option *o, const char *text);
+/* Says what a value of the option would be, for messages: "number", "one of a|b". Buffer of 160. */
+const char *cli_wanted(const cli_option *o, char buffer[160]);
+
 /* Parses GNU style (--name value, --name=value, -x value; "--" ends options; options and arguments may be mixed).
  * Returns -1 to go on, else an exit code that the verb returns at once (--help was printed on stdout, or a usage error on
  * stderr). *args: the positional arguments, cli_list_free. */
 int cli_parse(const cli_verb *verb, const cli_option *options, size_t option_count, int argc, char **argv,
               cli_list *args);
+/* The same; given[i] (all false before) becomes true where options[i] was given. */
+int cli_parse_given(const cli_verb *verb, const cli_option *options, size_t option_count, int argc, char **argv,
+                    cli_list *args, bool *given);
 
 /* One line on stderr: "cozad: …". Control characters are replaced. */
 void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -91,11 +101,14 @@ int cli_finish_output(int code);
 int cmd_train(int argc, char **argv);
 int cmd_score(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
+int cmd_adapt(int argc, char **argv);
 int cmd_features(int argc, char **argv);
+int cmd_plot(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_weights(int argc, char **argv);
 int cmd_cache(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_synth(int argc, char **argv);
+int cmd_ablate(int argc, char **argv);
 
 #endif

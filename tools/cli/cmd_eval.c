@@ -245,7 +245,7 @@ int cmd_eval(int argc, char **argv)
         {"backbone", 0, CLI_STRING, &a.backbone, "NAME|FILE", "weights; found by the model's SHA-256 unless given",
          NULL},
         {"data", 0, CLI_STRING, &a.data, "ROOT", "the data set", NULL},
-        {"layout", 0, CLI_CHOICE, &a.layout, NULL, "how it is laid out", "auto|mvtec|csv"},
+        {"layout", 0, CLI_CHOICE, &a.layout, NULL, "how it is laid out", "auto|mvtec|csv|yesno"},
         {"report", 0, CLI_STRING, &a.report, "FILE", "write one HTML page", NULL},
         {"overlays", 0, CLI_STRING, &a.overlays, "DIR", "write heat maps and overlays", NULL},
         {"threads", 0, CLI_SIZE, &a.threads, "N", "0: all", NULL},
@@ -254,7 +254,7 @@ int cmd_eval(int argc, char **argv)
         {"json", 0, CLI_FLAG, &a.common.json, NULL, "one JSON object", NULL},
     };
     cli_list args = {NULL, 0};
-    input_list list = {NULL, 0, 0};
+    input_list list = {0};
     int code = cli_parse(&verb, options, sizeof options / sizeof *options, argc, argv, &args);
     if (code >= 0) goto out;
     if (a.model == NULL || a.data == NULL || args.count > 0) {

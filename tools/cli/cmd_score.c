@@ -287,7 +287,7 @@ int cmd_score(int argc, char **argv)
         {"csv", 0, CLI_FLAG, &a.common.csv, NULL, "comma-separated values with a header", NULL},
     };
     cli_list args = {NULL, 0};
-    input_list list = {NULL, 0, 0};
+    input_list list = {0};
     int code = cli_parse(&verb, options, sizeof options / sizeof *options, argc, argv, &args);
     if (code < 0)
         code = check(&a, &args);

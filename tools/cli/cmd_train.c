@@ -1,65 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cli.h"
-#include "common.h"
+#include "config.h"
 #include "inputs.h"
+#include "train_log.h"
+#include "train_options.h"
 
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 static const cli_verb verb = {
-    "train", "--normal DIR [options] -o MODEL",
-    "Learns what normal looks like from a folder of normal photos and writes one model file.",
+    "train", "--normal DIR | --source ROOT:LAYOUT... [options] -o MODEL",
+    "Learns what normal looks like from normal photos and writes one model file.",
     "The network that turns pixels into features is frozen (--backbone); its features are computed once, kept in the "
-    "feature "
-    "store and used in every epoch. Region, fit and image size are stored in the model and used again when scoring. A "
-    "photo "
-    "that cannot be read is named and left out; the exit code is then 3 and the model is written all the same.",
+    "feature store and used in every epoch. Region, fit and image size are stored in the model and used again when "
+    "scoring. A photo that cannot be read is named and left out; the exit code is then 3 and the model is written all "
+    "the same.\n\n"
+    "--method cozad learns from photos of one or many categories (--source), some of which may be defective, a model "
+    "for categories it has not seen. ^C keeps MODEL.checkpoint; the same command with --resume goes on from it. "
+    "--config takes the options below from a JSON file, --literal sets the paper's printed form; what is said on the "
+    "command line wins over both. A flag is taken back with --FLAG=off.",
     "  cozad train --normal photos/good -o part.cozad\n"
     "  cozad train --normal photos/good --backbone resnet50 --image-size 448 --epochs 20 --seed 7 -o part.cozad\n"
     "  cozad train --data mvtec/screw -o screw.cozad        (its train/good photos)\n"
-    "  cozad train --normal photos --roi 100,50,640,480 --ignore-mask label.png -o part.cozad"};
-
-typedef struct arguments {
-    const char *normal, *data, *layout, *output, *backbone, *size, *fit, *roi, *mask;
-    bool compat;
-    common_options common;
-    cz_train_options train;
-} arguments;
-
-static int gather(const arguments *a, const cli_list *args, input_list *list)
-{
-    if (args->count > 0) {
-        cli_error("%s: train takes its photos from --normal or --data", args->items[0]);
-        return CLI_USAGE;
-    }
-    if (a->output == NULL || (a->normal == NULL) == (a->data == NULL)) {
-        cli_error("train needs -o MODEL and one of --normal DIR or --data ROOT; see 'cozad train --help'");
-        return CLI_USAGE;
-    }
-    const cz_status status =
-        a->normal != NULL ? inputs_add_path(list, a->normal) : inputs_add_dataset(list, a->data, a->layout);
-    return status == CZ_OK ? CLI_OK : cli_fail(status);
-}
-
-static int parse_texts(arguments *a, cz_picture *mask)
-{
-    if (!parse_size(a->size, &a->train.image_width, &a->train.image_height)) {
-        cli_error("--image-size: \"%s\" is not N or WIDTHxHEIGHT", a->size);
-        return CLI_USAGE;
-    }
-    if (a->roi != NULL && !parse_roi(a->roi, &a->train.roi)) {
-        cli_error("--roi: \"%s\" is not x,y,width,height", a->roi);
-        return CLI_USAGE;
-    }
-    a->train.fit = parse_fit(a->fit);
-    a->train.simplenet_compat = a->compat;
-    if (a->mask != NULL) {
-        const cz_status status = cz_picture_read_mask(a->mask, &a->common.read, mask);
-        if (status != CZ_OK) return cli_fail(status);
-        a->train.ignore_mask = &mask->image;
-    }
-    return CLI_OK;
-}
+    "  cozad train --normal photos --roi 100,50,640,480 --ignore-mask label.png -o part.cozad\n"
+    "  cozad train --method cozad --source mvtec:mvtec:screw,tire --source dtd:folder --log zs.jsonl -o zs.cozad\n"
+    "  cozad train --method cozad --print-config >base.json\n"
+    "  cozad train --config base.json --source mvtec:mvtec --meta-gradient first-order -o zs.cozad"};
 
 static double seconds(void)
 {
@@ -68,126 +38,310 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* When each phase of the training began, told by the progress callback. */
-typedef struct phases {
-    double features, training, end; /* seconds; 0: not yet */
-} phases;
+/* One training. */
+typedef struct run {
+    train_arguments *a;
+    input_source source;
+    cz_image_source images;
+    train_log log;
+    char *checkpoint;
+    struct stat before; /* of the checkpoint when the training began; st_ino 0: there was none */
+    double start;       /* seconds; the phases below are told by the callbacks, 0: not yet */
+    double features, training, end;
+    size_t steps, total; /* done, in all */
+    double last_loss;
+} run;
+
+/* ---- photos ------------------------------------------------------------------------------------------------------- */
+
+typedef struct twice {
+    size_t count;
+} twice;
+
+static void note_twice(void *ctx, const char *path, const char *again)
+{
+    twice *t = ctx;
+    if (t->count++ >= 5) return;
+    if (strcmp(path, again) == 0) {
+        cli_note("%s: is twice among the sources", path);
+    } else {
+        cli_note("%s: is twice among the sources, also as %s", path, again);
+    }
+}
+
+static cz_status gather_sources(const train_arguments *a, input_list *list)
+{
+    twice t = {0};
+    cz_status status = CZ_OK;
+    for (size_t i = 0; status == CZ_OK && i < a->sources.count; i++) {
+        status = inputs_add_source(list, a->sources.items[i]);
+    }
+    if (status == CZ_OK) status = inputs_find_twice(list, note_twice, &t);
+    if (t.count > 5) cli_note("%zu photos in all are twice among the sources", t.count);
+    return status;
+}
+
+static int gather(const train_arguments *a, const cli_list *args, input_list *list)
+{
+    if (args->count > 0) {
+        cli_error("%s: train takes its photos from --normal, --source or --data", args->items[0]);
+        return CLI_USAGE;
+    }
+    if (a->output == NULL || (a->normal == NULL && a->data == NULL && a->sources.count == 0)) {
+        cli_error("train needs -o MODEL and one of --normal DIR, --source ROOT:LAYOUT or --data ROOT; see 'cozad train "
+                  "--help'");
+        return CLI_USAGE;
+    }
+    if (a->log != NULL && strcmp(a->log, a->output) == 0) {
+        cli_error("--log and -o name the same file");
+        return CLI_USAGE;
+    }
+    cz_status status;
+    if (a->sources.count > 0) {
+        status = gather_sources(a, list);
+    } else {
+        status = a->normal != NULL ? inputs_add_path(list, a->normal) : inputs_add_dataset(list, a->data, a->layout);
+    }
+    return status == CZ_OK ? CLI_OK : cli_fail(status);
+}
+
+static int no_photos(const train_arguments *a)
+{
+    const char *layout = a->data != NULL && strcmp(a->layout, "auto") == 0 ? inputs_detect_layout(a->data) : NULL;
+    if (layout != NULL && strcmp(layout, "yesno") == 0) {
+        cli_error("%s: there are no images to train on: in the layout yesno all are test photos; --source ROOT:yesno "
+                  "takes the normal ones",
+                  a->data);
+    } else {
+        cli_error("%s: there are no images to train on", a->normal != NULL ? a->normal : a->data);
+    }
+    return CLI_SOME_FAILED;
+}
+
+/* ---- while it runs -------------------------------------------------------------------------------------------------- */
 
 static int note_phase(void *ctx, const char *what, size_t done, size_t total, const char *detail)
 {
-    phases *p = ctx;
-    double *began = strcmp(what, "features") == 0 ? &p->features : &p->training;
+    run *r = ctx;
+    const bool training = strcmp(what, "training") == 0;
+    double *began = strcmp(what, "features") == 0 ? &r->features : &r->training;
     if (*began == 0.0) *began = seconds();
-    p->end = seconds();
+    r->end = seconds();
+    if (training && r->steps > 0) return cli_interrupted(); /* steps tell more */
     return cli_progress(NULL, what, done, total, detail);
 }
 
-static void print_result(const arguments *a, const input_source *source, const phases *p, double elapsed)
+/* "  NAME VALUE" unless the figure was not measured. */
+static void add_figure(char *text, size_t room, const char *name, double value, double unit, const char *format)
 {
-    const double features = p->training - p->features, training = p->end - p->training;
-    if (a->common.json) {
-        json_t *line = json_pack("{s:s, s:I, s:I, s:f, s:f, s:f}", "model", a->output, "images",
-                                 (json_int_t)(source->count - source->failed), "failed", (json_int_t)source->failed,
-                                 "seconds", elapsed, "feature_seconds", features, "training_seconds", training);
-        common_print_json(line);
-    } else {
-        printf("%s: learnt from %zu photos in %.1f s (features %.1f s, training %.1f s)\n", a->output,
-               source->count - source->failed, elapsed, features, training);
-    }
+    const size_t length = strlen(text);
+    char number[40];
+    if (isnan(value) || length >= room) return;
+    (void)snprintf(number, sizeof number, format, value * unit);
+    (void)snprintf(text + length, room - length, "%s%s %s", length > 0 ? "  " : "", name, number);
 }
 
-static int train(arguments *a, const input_list *list)
+static int note_step(void *ctx, const cz_train_step *step)
 {
-    cz_backbone *backbone = NULL;
+    run *r = ctx;
+    char detail[256] = "";
+    r->steps = step->step + 1;
+    r->total = step->steps;
+    r->last_loss = step->loss;
+    if (r->training == 0.0) r->training = seconds();
+    r->end = seconds();
+    train_log_step(&r->log, step);
+    add_figure(detail, sizeof detail, "loss", step->loss, 1.0, "%.4g");
+    add_figure(detail, sizeof detail, "w", step->mean_weight, 1.0, "%.3f");
+    add_figure(detail, sizeof detail, "w<1", step->share_below_one, 100.0, "%.1f%%");
+    add_figure(detail, sizeof detail, "det", step->det_sigma, 1.0, "%.3g");
+    add_figure(detail, sizeof detail, "lambda/0", step->lambda_ratio, 1.0, "%.3g");
+    add_figure(detail, sizeof detail, "shift", step->inner_shift, 1.0, "%.2g");
+    add_figure(detail, sizeof detail, "cos", step->meta_cosine, 1.0, "%.4f");
+    add_figure(detail, sizeof detail, "img/s", step->images_per_second, 1.0, "%.4g");
+    return cli_progress(NULL, "training", r->steps, step->steps, detail);
+}
+
+/* ---- checkpoints ---------------------------------------------------------------------------------------------------- */
+
+static int prepare_checkpoint(run *r)
+{
+    train_arguments *a = r->a;
+    const size_t room = strlen(a->output) + sizeof ".checkpoint";
+    r->checkpoint = malloc(room);
+    if (r->checkpoint == NULL) {
+        cli_error("out of memory");
+        return CLI_RESOURCES;
+    }
+    (void)snprintf(r->checkpoint, room, "%s.checkpoint", a->output);
+    a->train.checkpoint = r->checkpoint;
+    const bool there = stat(r->checkpoint, &r->before) == 0;
+    if (!there) r->before.st_ino = 0;
+    if (there && !a->resume) {
+        cli_note("%s: is there from an earlier training and will be replaced; --resume goes on from it", r->checkpoint);
+    } else if (!there && a->resume) {
+        cli_note("%s: is not there; the training begins anew", r->checkpoint);
+        a->train.resume = 0;
+    }
+    return CLI_OK;
+}
+
+/* There is a checkpoint of this training. */
+static bool has_checkpoint(const run *r)
+{
+    struct stat now;
+    if (r->checkpoint == NULL || stat(r->checkpoint, &now) != 0) return false;
+    return r->a->train.resume || now.st_ino != r->before.st_ino || now.st_mtim.tv_sec != r->before.st_mtim.tv_sec ||
+           now.st_mtim.tv_nsec != r->before.st_mtim.tv_nsec;
+}
+
+/* A training or a saving that failed. Says how to go on. */
+static int fail(const run *r, cz_status status)
+{
+    const int code = cli_exit_code(status);
+    if (!has_checkpoint(r) || status == CZ_E_MODEL || status == CZ_E_ARG) return cli_fail(status);
+    const char *reason = cz_last_error();
+    if (status == CZ_E_CANCELLED) {
+        cli_error("interrupted after step %zu of %zu; the same command with --resume goes on from %s", r->steps,
+                  r->total, r->checkpoint);
+    } else if (status == CZ_E_DIVERGED) {
+        cli_error("%s%s%s; --resume goes on from it with the same options; a lower --lr-adaptor, --lr-discriminator or "
+                  "--inner-lr needs a new start",
+                  reason, strstr(reason, r->checkpoint) == NULL ? "; the last good state is in " : "",
+                  strstr(reason, r->checkpoint) == NULL ? r->checkpoint : "");
+    } else {
+        cli_error("%s; the same command with --resume goes on from %s",
+                  reason[0] != '\0' ? reason : cz_status_name(status), r->checkpoint);
+    }
+    return code;
+}
+
+/* ---- one training --------------------------------------------------------------------------------------------------- */
+
+static const char *photos_name(const train_arguments *a)
+{
+    const char *path = a->normal != NULL ? a->normal : a->data;
+    return path != NULL ? path : "";
+}
+
+static void start_log(run *r, const cz_backbone *backbone)
+{
+    char *config = train_options_text(r->a, false);
+    const train_log_facts facts = {cz_backbone_name(backbone), config, &r->images, photos_name(r->a),
+                                   r->a->train.resume != 0};
+    train_log_start(&r->log, &facts);
+    free(config);
+}
+
+static size_t category_count(const run *r)
+{
+    return r->images.categories > 0 ? r->images.categories : 1;
+}
+
+static void print_result(const run *r)
+{
+    const train_arguments *a = r->a;
+    const double features = r->training - r->features, training = r->end - r->training;
+    const size_t photos = r->source.count - r->source.failed;
+    if (a->common.json) {
+        json_t *line = json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:s, s:I, s:I, s:o}", "model", a->output, "images",
+                                 (json_int_t)photos, "failed", (json_int_t)r->source.failed, "seconds",
+                                 seconds() - r->start, "feature_seconds", features, "training_seconds", training,
+                                 "method", a->train.method, "categories", (json_int_t)category_count(r), "steps",
+                                 (json_int_t)r->steps, "last_loss", common_json_real(r->last_loss));
+        common_print_json(line);
+        return;
+    }
+    char categories[48] = "";
+    if (r->images.categories > 1) {
+        (void)snprintf(categories, sizeof categories, " of %zu categories", r->images.categories);
+    }
+    printf("%s: learnt from %zu photos%s in %.1f s (features %.1f s, training %.1f s)\n", a->output, photos, categories,
+           seconds() - r->start, features, training);
+}
+
+/* From photos to a model file. */
+static int compute(run *r, cz_backbone *backbone)
+{
+    train_arguments *a = r->a;
     cz_model *model = NULL;
-    input_source source;
-    const double start = seconds();
-    phases p = {0.0, 0.0, 0.0};
-    int code = CLI_OK;
-    cz_status status = input_source_open(list, a->data != NULL ? INPUT_TRAIN : INPUT_ANY, &a->common.read, &source);
-    if (status != CZ_OK) return cli_fail(status);
-    if (source.count == 0) {
-        cli_error("%s: there are no images to train on", a->normal != NULL ? a->normal : a->data);
-        code = CLI_SOME_FAILED;
-        goto out;
-    }
-    /* Found out now rather than after an hour of training. */
-    if ((code = common_check_writable(a->output)) != CLI_OK) goto out;
-    if ((status = cz_backbone_open(a->backbone, &backbone)) != CZ_OK) {
-        code = cli_fail_model(status);
-        goto out;
-    }
     a->train.progress = note_phase;
-    a->train.ctx = &p;
-    cz_image_source callbacks = input_source_callbacks(&source);
-    status = cz_train(backbone, &callbacks, &a->train, &model);
+    a->train.step = note_step;
+    a->train.ctx = r;
+    start_log(r, backbone);
+    cz_status status = cz_train(backbone, &r->images, &a->train, &model);
     cli_progress_end();
     if (status == CZ_OK) status = cz_model_save(model, a->output);
-    if (status != CZ_OK) {
-        code = cli_fail(status);
-        goto out;
+    train_log_end(&r->log, status, seconds() - r->start, status == CZ_OK ? a->output : NULL);
+    const int code = status == CZ_OK ? CLI_OK : fail(r, status);
+    if (status == CZ_OK && has_checkpoint(r) && unlink(r->checkpoint) != 0) {
+        cli_note("%s: cannot be removed: %s", r->checkpoint, strerror(errno));
     }
-    print_result(a, &source, &p, seconds() - start);
-    code = source.failed > 0 ? CLI_SOME_FAILED : CLI_OK;
-out:
     cz_model_close(model);
-    cz_backbone_close(backbone);
-    input_source_free(&source);
     return code;
+}
+
+static int train(train_arguments *a, const input_list *list)
+{
+    run r = {.a = a, .log = TRAIN_LOG_NONE, .start = seconds(), .last_loss = NAN};
+    cz_backbone *backbone = NULL;
+    cz_status status = input_source_open(list, a->data != NULL ? INPUT_TRAIN : INPUT_ANY, &a->common.read, &r.source);
+    if (status != CZ_OK) return cli_fail(status);
+    r.images = input_source_callbacks(&r.source);
+    int code = r.source.count > 0 ? CLI_OK : no_photos(a);
+    /* Found out now rather than after an hour of training. */
+    if (code == CLI_OK) code = common_check_writable(a->output);
+    if (code == CLI_OK && (status = cz_backbone_open(a->backbone, &backbone)) != CZ_OK) code = cli_fail_model(status);
+    if (code == CLI_OK) code = prepare_checkpoint(&r);
+    if (code == CLI_OK && a->log != NULL) code = train_log_open(&r.log, a->log, a->train.resume != 0);
+    if (code == CLI_OK) code = compute(&r, backbone);
+    if (code == CLI_OK) {
+        print_result(&r);
+        code = r.source.failed > 0 ? CLI_SOME_FAILED : CLI_OK;
+    }
+    train_log_close(&r.log);
+    cz_backbone_close(backbone);
+    input_source_free(&r.source);
+    free(r.checkpoint);
+    return code;
+}
+
+static int print_config(const train_arguments *a)
+{
+    char *text = train_options_text(a, true);
+    if (text == NULL) {
+        cli_error("the configuration cannot be written as JSON (is a path not UTF-8?)");
+        return CLI_USAGE;
+    }
+    (void)puts(text);
+    free(text);
+    return CLI_OK;
 }
 
 int cmd_train(int argc, char **argv)
 {
-    arguments a = {.layout = "auto", .backbone = common_default_backbone(), .size = "256", .fit = "squash"};
-    common_init(&a.common);
-    cz_train_options_init(&a.train);
-    const cli_option options[] = {
-        {"normal", 0, CLI_STRING, &a.normal, "DIR", "folder of normal photos", NULL},
-        {"data", 0, CLI_STRING, &a.data, "ROOT", "data set instead: its normal training photos", NULL},
-        {"layout", 0, CLI_CHOICE, &a.layout, NULL, "of --data", "auto|mvtec|csv"},
-        {"output", 'o', CLI_STRING, &a.output, "MODEL", "model file to write", NULL},
-        {"method", 0, CLI_CHOICE, &a.train.method, NULL, "how to train", "simplenet"},
-        {"detector", 0, CLI_CHOICE, &a.train.detector, NULL, "what to train", "simplenet"},
-        {"backbone", 0, CLI_STRING, &a.backbone, "NAME|FILE", "weights; random:ARCH[:SEED] makes some", NULL},
-        {"taps", 0, CLI_STRING, &a.train.taps, "LIST", "where features are taken", NULL},
-        {"image-size", 0, CLI_STRING, &a.size, "N|WxH", "network input", NULL},
-        {"fit", 0, CLI_CHOICE, &a.fit, NULL, "how a photo becomes that size", "squash|letterbox|crop"},
-        {"resize", 0, CLI_SIZE, &a.train.resize, "N", "short side before --fit crop cuts; 0: the image size", NULL},
-        {"roi", 0, CLI_STRING, &a.roi, "x,y,w,h", "only this region of every photo", NULL},
-        {"ignore-mask", 0, CLI_STRING, &a.mask, "FILE", "white pixels of this picture are not inspected", NULL},
-        {"epochs", 0, CLI_SIZE, &a.train.epochs, "N", "passes over the photos", NULL},
-        {"batch", 0, CLI_SIZE, &a.train.batch, "N", "photos a step", NULL},
-        {"patches-per-image", 0, CLI_SIZE, &a.train.patches_per_image, "K", "random patches; 0: all", NULL},
-        {"seed", 0, CLI_U64, &a.train.seed, "S", "same seed, same threads: same model", NULL},
-        {"noise-std", 0, CLI_REAL, &a.train.noise_std, "X", "of the synthetic anomalies (Eq. 15)", NULL},
-        {"margin-positive", 0, CLI_REAL, &a.train.margin_positive, "X", "th+ of Eq. 16", NULL},
-        {"margin-negative", 0, CLI_REAL, &a.train.margin_negative, "X", "th- of Eq. 16", NULL},
-        {"lr-adaptor", 0, CLI_REAL, &a.train.lr_adaptor, "X", "learning rate of the adaptor", NULL},
-        {"lr-discriminator", 0, CLI_REAL, &a.train.lr_discriminator, "X", "learning rate of the discriminator", NULL},
-        {"feature-width", 0, CLI_SIZE, &a.train.feature_width, "D", "numbers a patch", NULL},
-        {"hidden-width", 0, CLI_SIZE, &a.train.hidden_width, "K", "of the discriminator", NULL},
-        {"feature-scale", 0, CLI_REAL, &a.train.feature_scale, "X", "0: as the weights need it", NULL},
-        {"top-k", 0, CLI_SIZE, &a.train.top_k, "K", "image score: mean of the K largest patch scores", NULL},
-        {"simplenet-compat", 0, CLI_FLAG, &a.compat, NULL, "biases and optimisers of the public SimpleNet code", NULL},
-        {"threads", 0, CLI_SIZE, &a.train.threads, "N", "0: all", NULL},
-        COMMON_CACHE_OPTIONS(a.common),
-        COMMON_READ_OPTIONS(a.common),
-        {"json", 0, CLI_FLAG, &a.common.json, NULL, "result as JSON", NULL},
-    };
+    train_arguments a;
     cli_list args = {NULL, 0};
-    input_list list = {NULL, 0, 0};
+    input_list list = {0};
     cz_picture mask = {0};
-    int code = cli_parse(&verb, options, sizeof options / sizeof *options, argc, argv, &args);
-    if (code < 0) code = gather(&a, &args, &list);
-    if (code == CLI_OK && a.output != NULL && (list.count > 0 || a.normal != NULL || a.data != NULL)) {
-        common_finish(&a.common);
-        a.train.cache = a.common.cache;
-        a.train.log = cli_log;
-        code = parse_texts(&a, &mask);
-        if (code == CLI_OK) code = train(&a, &list);
+    train_options_init(&a);
+    int code = train_options_read(&a, &verb, argc, argv, &args);
+    if (code >= 0) goto out;
+    if (a.print_config) {
+        code = print_config(&a);
+        goto out;
     }
+    code = gather(&a, &args, &list);
+    if (code == CLI_OK && a.mask != NULL) {
+        const cz_status status = cz_picture_read_mask(a.mask, &a.common.read, &mask);
+        code = status == CZ_OK ? CLI_OK : cli_fail(status);
+        a.train.ignore_mask = &mask.image;
+    }
+    if (code == CLI_OK) code = train(&a, &list);
+out:
     cz_picture_free(&mask);
     inputs_free(&list);
     cli_list_free(&args);
+    train_options_free(&a);
     return cli_finish_output(code);
 }

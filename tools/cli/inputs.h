@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From arguments to lists of image files: folders are searched, data-set layouts are read. */
+/* From arguments to lists of image files: folders are searched (inputs.c), data-set layouts (datasets.c) and --source
+ * arguments (sources.c) are read. */
 #ifndef INPUTS_H
 #define INPUTS_H
 
@@ -16,22 +17,37 @@ typedef struct input {
     char *category; /* the folder that names the defect, "good", or "" */
     int label;      /* -1 unknown, 0 normal, 1 anomalous */
     input_split split;
+    size_t group; /* source category: an index of the list's groups; 0 where there are none */
 } input;
 
 typedef struct input_list {
     input *items;
     size_t count, room;
+    char **groups; /* names of source categories, no two alike */
+    size_t group_count;
 } input_list;
 
 void inputs_free(input_list *list);
 /* A file, or every image below a folder (hidden files left out, links to folders not followed), sorted by path. A path
  * that cannot be read is CZ_E_IO. */
 cz_status inputs_add_path(input_list *list, const char *path);
-/* layout: "mvtec" (train/good, test/KIND, ground_truth/KIND/NAME_mask.png) or "csv" (split.csv with the columns path, split,
- * label, mask in any order); NULL or "auto": detected. Paths in the CSV that leave `root` are refused. */
+/* layout: "mvtec" (train/good, test/KIND, ground_truth/KIND/NAME_mask.png), "csv" (split.csv with the columns path, split,
+ * label, mask in any order) or "yesno" (no/ is normal, yes/ is anomalous, all are test photos); NULL or "auto": detected.
+ * Paths in the CSV that leave `root` are refused. */
 cz_status inputs_add_dataset(input_list *list, const char *root, const char *layout);
-/* "mvtec", "csv" or NULL */
+/* "mvtec", "csv", "yesno" or NULL */
 const char *inputs_detect_layout(const char *root);
+
+/* ROOT:LAYOUT[:CATEGORY,…], the layout one of mvtec, folder, csv, yesno: the normal training photos below ROOT, a group for
+ * each category. Without CATEGORY it is ROOT itself where ROOT is laid out so, else each of its folders that is. A
+ * backslash takes the meaning from the ':' ',' or '\\' after it. CZ_E_ARG: not of that form; CZ_E_NO_IMAGES: a category
+ * without photos. */
+cz_status inputs_add_source(input_list *list, const char *text);
+/* The form alone; reads nothing. */
+cz_status inputs_check_source(const char *text);
+/* Tells of every photo that is in the list twice (the same file, whatever its path). */
+typedef void (*inputs_twice_fn)(void *ctx, const char *path, const char *again);
+cz_status inputs_find_twice(const input_list *list, inputs_twice_fn tell, void *ctx);
 
 /* An image source over the items chosen; for cz_train. */
 typedef struct input_source {

@@ -11,12 +11,15 @@ static const struct {
     {"train", "learn what normal looks like from a folder of photos", cmd_train},
     {"score", "score photos with a model; heat maps, overlays, a page", cmd_score},
     {"eval", "AUROC on a labelled data set", cmd_eval},
+    {"adapt", "adapt a model to a new product with a few photos", cmd_adapt},
+    {"plot", "draw the curves of training logs on one page", cmd_plot},
     {"info", "describe a model file", cmd_info},
     {"features", "write intermediates of the network as safetensors", cmd_features},
     {"weights", "list, inspect, convert, verify and download backbone weights", cmd_weights},
     {"cache", "list, prune and verify the feature store", cmd_cache},
     {"bench", "time every stage on this machine", cmd_bench},
     {"synth", "make pictures with known defects to try things on", cmd_synth},
+    {"ablate", "run the rows of the paper's tables and print them beside its figures", cmd_ablate},
 };
 
 static void print_help(void)

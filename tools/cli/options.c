@@ -57,6 +57,9 @@ static void print_default(const cli_option *o)
             printf(" [%s]", *(const char **)o->target);
         }
         break;
+    case CLI_SWITCH:
+        printf(" [%s]", *(int *)o->target != 0 ? "on" : "off");
+        break;
     case CLI_SIZE:
         printf(" [%zu]", *(size_t *)o->target);
         break;
@@ -83,7 +86,11 @@ static void print_help(const cli_verb *verb, const cli_option *options, size_t c
     for (size_t i = 0; i < count; i++) {
         const cli_option *o = &options[i];
         char left[64];
-        const char *value = o->kind == CLI_CHOICE ? o->choices : o->metavar;
+        if (o->kind == CLI_HEADING) {
+            printf("%s  %s:\n", i > 0 ? "\n" : "", o->name);
+            continue;
+        }
+        const char *value = o->kind == CLI_CHOICE ? o->choices : o->kind == CLI_SWITCH ? "on|off" : o->metavar;
         (void)snprintf(left, sizeof left, "%s%c%s --%s%s%s", o->letter != 0 ? "-" : " ",
                        o->letter != 0 ? o->letter : ' ', o->letter != 0 ? "," : " ", o->name, value != NULL ? " " : "",
                        value != NULL ? value : "");
@@ -119,13 +126,17 @@ static bool is_choice(const char *choices, const char *text)
     return false;
 }
 
-static bool set_value(const cli_option *o, const char *text)
+bool cli_set_value(const cli_option *o, const char *text)
 {
     uint64_t whole;
     char *end;
     switch (o->kind) {
     case CLI_STRING:
         *(const char **)o->target = text;
+        return true;
+    case CLI_SWITCH:
+        if (!is_choice("on|off", text)) return false;
+        *(int *)o->target = strcmp(text, "on") == 0;
         return true;
     case CLI_SIZE:
         if (!parse_whole(text, SIZE_MAX / 2, &whole)) return false;
@@ -148,6 +159,21 @@ static bool set_value(const cli_option *o, const char *text)
     }
 }
 
+const char *cli_wanted(const cli_option *o, char buffer[160])
+{
+    switch (o->kind) {
+    case CLI_SWITCH:
+        return "one of on|off";
+    case CLI_CHOICE:
+        (void)snprintf(buffer, 160, "one of %.150s", o->choices);
+        return buffer;
+    case CLI_REAL:
+        return "number";
+    default:
+        return "whole number in range";
+    }
+}
+
 typedef struct parser {
     const cli_verb *verb;
     const cli_option *options;
@@ -155,6 +181,7 @@ typedef struct parser {
     int argc;
     char **argv;
     int at;
+    bool *given; /* [count] or NULL */
 } parser;
 
 static int usage(const parser *p, const char *argument, const char *problem)
@@ -166,11 +193,12 @@ static int usage(const parser *p, const char *argument, const char *problem)
 /* `attached`: the text after '=' or after the letter, NULL if none. */
 static int take_option(parser *p, const cli_option *o, const char *attached)
 {
-    char shown[64];
+    char shown[64], problem[240], buffer[160];
     (void)snprintf(shown, sizeof shown, "--%s", o->name);
+    if (p->given != NULL) p->given[o - p->options] = true;
     if (o->kind == CLI_FLAG) {
-        if (attached != NULL) return usage(p, shown, "takes no value");
-        *(bool *)o->target = true;
+        if (attached != NULL && !is_choice("on|off", attached)) return usage(p, shown, "takes no value but on or off");
+        *(bool *)o->target = attached == NULL || strcmp(attached, "on") == 0;
         return -1;
     }
     const char *value = attached;
@@ -178,14 +206,10 @@ static int take_option(parser *p, const cli_option *o, const char *attached)
         if (p->at >= p->argc) return usage(p, shown, "needs a value");
         value = p->argv[p->at++];
     }
-    if (set_value(o, value)) return -1;
-    char problem[160];
-    if (o->kind == CLI_CHOICE) {
-        (void)snprintf(problem, sizeof problem, "\"%.40s\" is not one of %.80s", value, o->choices);
-    } else {
-        (void)snprintf(problem, sizeof problem, "\"%.40s\" is not a %s", value,
-                       o->kind == CLI_REAL ? "number" : "whole number in range");
-    }
+    if (cli_set_value(o, value)) return -1;
+    const char *wanted = cli_wanted(o, buffer);
+    (void)snprintf(problem, sizeof problem, "\"%.40s\" is not %s%s", value,
+                   strncmp(wanted, "one of", 6) == 0 ? "" : "a ", wanted);
     return usage(p, shown, problem);
 }
 
@@ -193,7 +217,8 @@ static int take_long(parser *p, const char *text)
 {
     const size_t length = strcspn(text, "=");
     for (size_t i = 0; i < p->count; i++) {
-        if (strlen(p->options[i].name) == length && strncmp(p->options[i].name, text, length) == 0) {
+        if (p->options[i].kind != CLI_HEADING && strlen(p->options[i].name) == length &&
+            strncmp(p->options[i].name, text, length) == 0) {
             return take_option(p, &p->options[i], text[length] == '=' ? text + length + 1 : NULL);
         }
     }
@@ -220,7 +245,8 @@ static int take_letters(parser *p, const char *text)
         char shown[3] = {'-', *text, '\0'};
         if (found == NULL) return usage(p, shown, "unknown option");
         if (found->kind != CLI_FLAG) return take_option(p, found, text[1] != '\0' ? text + 1 : NULL);
-        *(bool *)found->target = true;
+        const int code = take_option(p, found, NULL);
+        if (code >= 0) return code;
     }
     return -1;
 }
@@ -228,7 +254,13 @@ static int take_letters(parser *p, const char *text)
 int cli_parse(const cli_verb *verb, const cli_option *options, size_t option_count, int argc, char **argv,
               cli_list *args)
 {
-    parser p = {verb, options, option_count, argc, argv, 1};
+    return cli_parse_given(verb, options, option_count, argc, argv, args, NULL);
+}
+
+int cli_parse_given(const cli_verb *verb, const cli_option *options, size_t option_count, int argc, char **argv,
+                    cli_list *args, bool *given)
+{
+    parser p = {verb, options, option_count, argc, argv, 1, given};
     bool only_arguments = false;
     while (p.at < argc) {
         const char *word = argv[p.at++];

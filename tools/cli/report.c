@@ -377,24 +377,35 @@ static FILE *open_temporary(const char *path, char *name, size_t room)
     return NULL;
 }
 
-cz_status report_write(const report *r, const char *path)
+cz_status report_replace(const char *path, cz_status (*print)(const void *ctx, FILE *f), const void *ctx)
 {
     size_t room = strlen(path) + 48;
     char *name = malloc(room);
     if (!name) return no_memory();
-    cz_status status = CZ_OK;
     FILE *f = open_temporary(path, name, room);
     if (!f) {
-        status = fail_errno(path, "write", errno);
+        cz_status failed = fail_errno(path, "write", errno);
         free(name);
-        return status;
+        return failed;
     }
     errno = 0;
-    report_print_page(r, f);
-    if (fflush(f) != 0 || ferror(f) || fsync(fileno(f)) != 0) status = fail_errno(path, "write", errno ? errno : EIO);
+    cz_status status = print(ctx, f);
+    bool flushed = fflush(f) == 0 && !ferror(f) && fsync(fileno(f)) == 0;
+    if (status == CZ_OK && !flushed) status = fail_errno(path, "write", errno ? errno : EIO);
     if (fclose(f) != 0 && status == CZ_OK) status = fail_errno(path, "write", errno);
     if (status == CZ_OK && rename(name, path) != 0) status = fail_errno(path, "put the page in place", errno);
     if (status != CZ_OK) (void)unlink(name);
     free(name);
     return status;
+}
+
+static cz_status print_report(const void *r, FILE *f)
+{
+    report_print_page(r, f);
+    return CZ_OK;
+}
+
+cz_status report_write(const report *r, const char *path)
+{
+    return report_replace(path, print_report, r);
 }

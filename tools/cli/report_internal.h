@@ -63,4 +63,14 @@ bool report_is_wrong(const report_limit *limit, int label, double score);
 /* Stream errors are the caller's to check. */
 void report_print_page(const report *r, FILE *f);
 
+/* ---- shared with the other pages ---- */
+
+/* Escaped for text and for attributes in double quotes; stray bytes become U+FFFD. */
+void report_put_text(FILE *f, const char *text);
+/* The style sheet of every page. */
+const char *report_style(void);
+/* Replaces `path` by what `print` writes: to a temporary file beside it, then renamed, so that an earlier page stays whole on
+ * failure. A full disk is CZ_E_NO_SPACE. A failure of `print` is returned as it is. */
+cz_status report_replace(const char *path, cz_status (*print)(const void *ctx, FILE *f), const void *ctx);
+
 #endif

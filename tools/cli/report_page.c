@@ -135,6 +135,16 @@ static void put_share(FILE *f, double value)
         (void)fprintf(f, "<td>%.1f %%</td>", 100 * value);
 }
 
+void report_put_text(FILE *f, const char *text)
+{
+    put_text(f, text);
+}
+
+const char *report_style(void)
+{
+    return style;
+}
+
 static const char *category_title(const report *r, size_t category)
 {
     return r->categories[category][0] ? r->categories[category] : "Pictures";

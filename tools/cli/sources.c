@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* --source arguments, and what cz_train is told about photos. */
+#include "inputs_internal.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_CATEGORIES ((size_t)4096)
+
+/* ---- ROOT:LAYOUT[:CATEGORY,…] -------------------------------------------------------------------------------------- */
+
+typedef struct source_spec {
+    char *text; /* the fields below point into it */
+    char *root, *layout;
+    char **categories;
+    size_t count;
+} source_spec;
+
+static void free_spec(source_spec *s)
+{
+    free(s->text);
+    free(s->categories);
+    memset(s, 0, sizeof *s);
+}
+
+static cz_status bad_source(const char *text, const char *reason)
+{
+    char line[600];
+    (void)snprintf(line, sizeof line, "--source \"%.400s\": %s", text, reason);
+    return cz_source_error(CZ_E_ARG, line);
+}
+
+static bool add_category(source_spec *s, char *name)
+{
+    char **categories = realloc(s->categories, (s->count + 1) * sizeof *categories);
+    if (categories == NULL) return false;
+    s->categories = categories;
+    s->categories[s->count++] = name;
+    return true;
+}
+
+/* Cuts `s->text` at unescaped separators, in place: fields[0] ROOT, [1] LAYOUT, then one for each category. */
+static const char *cut_fields(source_spec *s, const char *text)
+{
+    char *out = s->text, *field = out;
+    size_t fields = 0;
+    for (const char *p = text;; p++) {
+        const bool separator = *p == '\0' || *p == ':' || (*p == ',' && fields >= 2);
+        if (!separator) {
+            if (*p == '\\' && *++p == '\0') return "ends with a backslash";
+            *out++ = *p;
+            continue;
+        }
+        if (*p == ':' && fields >= 2) return "has a third ':' (one in a name is written \\:)";
+        *out++ = '\0';
+        if (field[0] == '\0') return "has an empty part";
+        if (fields == 0) s->root = field;
+        if (fields == 1) s->layout = field;
+        if (fields >= 2 && (s->count >= MAX_CATEGORIES || !add_category(s, field))) return "names too many categories";
+        fields++;
+        field = out;
+        if (*p == '\0') break;
+    }
+    if (fields < 2) return "is not ROOT:LAYOUT[:CATEGORY,...] (a ':' in ROOT is written \\:)";
+    return dataset_is_source_layout(s->layout) ? NULL : "the layout is not one of mvtec, folder, csv, yesno";
+}
+
+static cz_status parse_spec(const char *text, source_spec *out)
+{
+    memset(out, 0, sizeof *out);
+    out->text = malloc(strlen(text) + 1);
+    if (out->text == NULL) return cz_source_error(CZ_E_MEMORY, "out of memory");
+    const char *problem = cut_fields(out, text);
+    return problem == NULL ? CZ_OK : bad_source(text, problem);
+}
+
+cz_status inputs_check_source(const char *text)
+{
+    source_spec s;
+    const cz_status status = parse_spec(text, &s);
+    free_spec(&s);
+    return status;
+}
+
+/* ---- categories ----------------------------------------------------------------------------------------------------- */
+
+/* Where the last `parts` components of an absolute path begin; the whole path when it has no more of them. */
+static const char *last_parts(const char *path, size_t parts)
+{
+    const char *p = path + strlen(path);
+    while (p > path) {
+        if (p[-1] == '/' && --parts == 0) break;
+        p--;
+    }
+    return *p != '\0' ? p : path;
+}
+
+static bool is_taken(const input_list *list, const char *name)
+{
+    for (size_t i = 0; i < list->group_count; i++) {
+        if (strcmp(list->groups[i], name) == 0) return true;
+    }
+    return false;
+}
+
+/* The folder's last components, as many (from `parts` on) as tell it from the categories before it; a folder that was
+ * given before gets a number. */
+static char *make_name(const input_list *list, const char *real, size_t parts)
+{
+    const char *name = last_parts(real, parts);
+    while (is_taken(list, name) && name > real + 1) name = last_parts(real, ++parts);
+    if (!is_taken(list, name)) return strdup(name);
+    const size_t room = strlen(real) + 24;
+    char *numbered = malloc(room);
+    for (size_t n = 2; numbered != NULL; n++) {
+        (void)snprintf(numbered, room, "%s#%zu", last_parts(real, 1), n);
+        if (!is_taken(list, numbered)) break;
+    }
+    return numbered;
+}
+
+static cz_status add_group(input_list *list, const char *folder, size_t parts)
+{
+    char *real = realpath(folder, NULL);
+    if (real == NULL) return input_fail(CZ_E_IO, folder, strerror(errno));
+    char **groups = realloc(list->groups, (list->group_count + 1) * sizeof *groups);
+    if (groups != NULL) list->groups = groups;
+    char *name = make_name(list, real, parts);
+    free(real);
+    if (groups == NULL || name == NULL) {
+        free(name);
+        return cz_source_error(CZ_E_MEMORY, "out of memory");
+    }
+    list->groups[list->group_count++] = name;
+    return CZ_OK;
+}
+
+static cz_status add_category_photos(input_list *list, const char *folder, const char *layout, size_t parts)
+{
+    const size_t before = list->count;
+    if (list->group_count >= MAX_CATEGORIES) return input_fail(CZ_E_LIMIT, folder, "more than 4096 categories");
+    cz_status status = add_group(list, folder, parts);
+    if (status == CZ_OK) status = dataset_add_training(list, folder, layout, list->group_count - 1);
+    if (status == CZ_OK && list->count == before) {
+        status = input_fail(CZ_E_NO_IMAGES, folder, "has no normal photos to train on");
+    }
+    return status;
+}
+
+static const char *expectation(const char *layout)
+{
+    if (strcmp(layout, "mvtec") == 0) return "is no mvtec category: it has no folder train/good";
+    if (strcmp(layout, "csv") == 0) return "is no csv category: it has no file split.csv";
+    return strcmp(layout, "yesno") == 0 ? "is no yesno category: it has no folder no" : "is no folder";
+}
+
+static cz_status add_below(input_list *list, const source_spec *s, const char *name)
+{
+    char *folder = input_join(s->root, name);
+    cz_status status;
+    if (folder == NULL) {
+        status = cz_source_error(CZ_E_MEMORY, "out of memory");
+    } else if (!dataset_fits(folder, s->layout)) {
+        status = input_fail(CZ_E_NO_IMAGES, folder, expectation(s->layout));
+    } else {
+        status = add_category_photos(list, folder, s->layout, 2);
+    }
+    free(folder);
+    return status;
+}
+
+/* Every folder of ROOT that looks like a category. */
+static cz_status add_found(input_list *list, const source_spec *s)
+{
+    struct dirent **entries = NULL;
+    const size_t before = list->group_count;
+    const int count = scandir(s->root, &entries, input_visible, alphasort);
+    if (count < 0) return input_fail(CZ_E_IO, s->root, strerror(errno));
+    cz_status status = CZ_OK;
+    for (int i = 0; i < count; i++) {
+        char *folder = status == CZ_OK ? input_join(s->root, entries[i]->d_name) : NULL;
+        if (folder != NULL && dataset_fits(folder, s->layout)) status = add_below(list, s, entries[i]->d_name);
+        free(folder);
+        free(entries[i]);
+    }
+    free(entries);
+    if (status == CZ_OK && list->group_count == before) {
+        char reason[160];
+        (void)snprintf(reason, sizeof reason, "%s, nor has a folder of it", expectation(s->layout));
+        status = input_fail(CZ_E_NO_IMAGES, s->root, reason);
+    }
+    return status;
+}
+
+cz_status inputs_add_source(input_list *list, const char *text)
+{
+    source_spec s;
+    cz_status status = parse_spec(text, &s);
+    if (status == CZ_OK && s.count == 0) {
+        const bool itself = dataset_fits(s.root, s.layout);
+        if (itself) status = add_category_photos(list, s.root, s.layout, 1);
+        if (!itself) status = add_found(list, &s);
+    }
+    for (size_t i = 0; status == CZ_OK && i < s.count; i++) status = add_below(list, &s, s.categories[i]);
+    free_spec(&s);
+    return status;
+}
+
+/* ---- photos given twice ----------------------------------------------------------------------------------------------- */
+
+typedef struct real_photo {
+    char *real;
+    size_t item;
+} real_photo;
+
+static int compare_photos(const void *a, const void *b)
+{
+    const real_photo *x = a, *y = b;
+    const int order = strcmp(x->real, y->real);
+    return order != 0 ? order : (x->item > y->item) - (x->item < y->item);
+}
+
+cz_status inputs_find_twice(const input_list *list, inputs_twice_fn tell, void *ctx)
+{
+    real_photo *photos = calloc(list->count + 1, sizeof *photos);
+    size_t count = 0;
+    if (photos == NULL) return cz_source_error(CZ_E_MEMORY, "out of memory");
+    for (size_t i = 0; i < list->count; i++) {
+        char *real = realpath(list->items[i].path, NULL); /* one that is gone is named when it is read */
+        if (real != NULL) photos[count++] = (real_photo){real, i};
+    }
+    qsort(photos, count, sizeof *photos, compare_photos);
+    for (size_t i = 1; i < count; i++) {
+        if (strcmp(photos[i].real, photos[i - 1].real) == 0) {
+            tell(ctx, list->items[photos[i - 1].item].path, list->items[photos[i].item].path);
+        }
+    }
+    for (size_t i = 0; i < count; i++) free(photos[i].real);
+    free(photos);
+    return CZ_OK;
+}
+
+/* ---- for cz_train ------------------------------------------------------------------------------------------------------ */
+
+cz_status input_source_open(const input_list *list, input_split split, const cz_read_options *read, input_source *out)
+{
+    memset(out, 0, sizeof *out);
+    out->list = list;
+    out->read = *read;
+    out->chosen = malloc((list->count + 1) * sizeof *out->chosen);
+    if (out->chosen == NULL) return cz_source_error(CZ_E_MEMORY, "out of memory");
+    for (size_t i = 0; i < list->count; i++) {
+        const input *item = &list->items[i];
+        if ((split == INPUT_ANY || item->split == split) && item->label != 1) out->chosen[out->count++] = i;
+    }
+    return CZ_OK;
+}
+
+void input_source_free(input_source *s)
+{
+    free(s->chosen);
+    cz_picture_free(&s->picture);
+    memset(s, 0, sizeof *s);
+}
+
+static cz_status load(void *ctx, size_t index, cz_image *out)
+{
+    input_source *s = ctx;
+    const cz_status status = cz_picture_read(s->list->items[s->chosen[index]].path, &s->read, &s->picture);
+    if (status == CZ_OK) *out = s->picture.image;
+    if (status != CZ_OK) s->failed++;
+    return status;
+}
+
+static void release(void *ctx, size_t index, cz_image *image)
+{
+    (void)index;
+    (void)image;
+    input_source *s = ctx;
+    cz_picture_free(&s->picture);
+}
+
+static const char *name_of(void *ctx, size_t index)
+{
+    const input_source *s = ctx;
+    return s->list->items[s->chosen[index]].path;
+}
+
+static size_t group_of(void *ctx, size_t index)
+{
+    const input_source *s = ctx;
+    return s->list->items[s->chosen[index]].group;
+}
+
+static const char *group_name(void *ctx, size_t group)
+{
+    const input_source *s = ctx;
+    return s->list->groups[group];
+}
+
+cz_image_source input_source_callbacks(input_source *s)
+{
+    cz_image_source source = CZ_IMAGE_SOURCE_INIT;
+    source.count = s->count;
+    source.load = load;
+    source.release = release;
+    source.name = name_of;
+    source.ctx = s;
+    if (s->list->group_count > 0) {
+        source.categories = s->list->group_count;
+        source.category = group_of;
+        source.category_name = group_name;
+    }
+    return source;
+}

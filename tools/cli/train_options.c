@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "train_options.h"
+#include "config.h"
+#include "inputs.h"
+
+#include <string.h>
+
+/* ---- the table ---------------------------------------------------------------------------------------------------- */
+
+#define HEADING(text)                                                                                                  \
+    {                                                                                                                  \
+        text, 0, CLI_HEADING, NULL, NULL, NULL, NULL                                                                   \
+    }
+#define ADD(a, table) add_options(a, table, sizeof(table) / sizeof *(table))
+
+static void add_options(train_arguments *a, const cli_option *options, size_t count)
+{
+    memcpy(a->options + a->option_count, options, count * sizeof *options);
+    a->option_count += count;
+}
+
+static void add_general(train_arguments *a)
+{
+    cz_train_options *t = &a->train;
+    const cli_option photos[] = {
+        HEADING("Photos"),
+        {"normal", 0, CLI_STRING, &a->normal, "DIR", "folder of normal photos", NULL},
+        {"data", 0, CLI_STRING, &a->data, "ROOT", "data set instead: its normal training photos", NULL},
+        {"layout", 0, CLI_CHOICE, &a->layout, NULL, "of --data", "auto|mvtec|csv"},
+        {"source", 0, CLI_LIST, &a->sources, "ROOT:LAYOUT[:CATEGORY,...]",
+         "instead, can be given several times: mvtec, folder, csv, yesno", NULL},
+        {"roi", 0, CLI_STRING, &a->roi, "x,y,w,h", "only this region of every photo", NULL},
+        {"ignore-mask", 0, CLI_STRING, &a->mask, "FILE", "white pixels of this picture are not inspected", NULL},
+        {"image-size", 0, CLI_STRING, &a->size, "N|WxH", "network input", NULL},
+        {"fit", 0, CLI_CHOICE, &a->fit, NULL, "how a photo becomes that size", "squash|letterbox|crop"},
+        {"resize", 0, CLI_SIZE, &t->resize, "N", "short side before --fit crop cuts; 0: the image size", NULL},
+        COMMON_READ_OPTIONS(a->common),
+    };
+    const cli_option training[] = {
+        HEADING("Training"),
+        {"output", 'o', CLI_STRING, &a->output, "MODEL", "model file to write", NULL},
+        {"method", 0, CLI_CHOICE, &t->method, NULL, "plain, or with the parts below", "simplenet|cozad"},
+        {"literal", 0, CLI_FLAG, &a->literal, NULL, "what is not set otherwise is as the paper prints it", NULL},
+        {"epochs", 0, CLI_SIZE, &t->epochs, "N", "passes over the photos", NULL},
+        {"batch", 0, CLI_SIZE, &t->batch, "N", "photos a step, for cozad a task", NULL},
+        {"patches-per-image", 0, CLI_SIZE, &t->patches_per_image, "K", "random patches; 0: all", NULL},
+        {"lr-adaptor", 0, CLI_REAL, &t->lr_adaptor, "X", "learning rate of the adaptor", NULL},
+        {"lr-discriminator", 0, CLI_REAL, &t->lr_discriminator, "X", "learning rate of the discriminator", NULL},
+        {"seed", 0, CLI_U64, &t->seed, "S", "same seed, same threads: same model", NULL},
+        {"threads", 0, CLI_SIZE, &t->threads, "N", "0: all", NULL},
+    };
+    const cli_option detector[] = {
+        HEADING("Features and detector (Eq. 14 to 17)"),
+        {"backbone", 0, CLI_STRING, &a->backbone, "NAME|FILE", "weights; random:ARCH[:SEED] makes some", NULL},
+        {"taps", 0, CLI_STRING, &t->taps, "LIST", "where features are taken", NULL},
+        {"feature-width", 0, CLI_SIZE, &t->feature_width, "D", "numbers a patch", NULL},
+        {"feature-scale", 0, CLI_REAL, &t->feature_scale, "X", "0: as the weights need it", NULL},
+        {"detector", 0, CLI_CHOICE, &t->detector, NULL, "what to train", "simplenet"},
+        {"hidden-width", 0, CLI_SIZE, &t->hidden_width, "K", "of the discriminator", NULL},
+        {"noise-std", 0, CLI_REAL, &t->noise_std, "X", "of the synthetic anomalies (Eq. 15)", NULL},
+        {"margin-positive", 0, CLI_REAL, &t->margin_positive, "X", "th+ of Eq. 16", NULL},
+        {"margin-negative", 0, CLI_REAL, &t->margin_negative, "X", "th- of Eq. 16", NULL},
+        {"top-k", 0, CLI_SIZE, &t->top_k, "K", "image score: mean of the K largest patch scores", NULL},
+        {"simplenet-compat", 0, CLI_FLAG, &a->compat, NULL, "biases and optimisers of the public SimpleNet code", NULL},
+    };
+    ADD(a, photos);
+    ADD(a, training);
+    ADD(a, detector);
+}
+
+static void add_cozad(train_arguments *a)
+{
+    cz_cozad_options *c = &a->train.cozad;
+    const cli_option confident[] = {
+        HEADING("Soft confident learning (cozad, Eq. 5 to 10)"),
+        {"scl", 0, CLI_SWITCH, &c->scl, NULL, "all of it", NULL},
+        {"data-uncertainty", 0, CLI_SWITCH, &c->data_uncertainty, NULL, "weights w for doubtful samples", NULL},
+        {"model-uncertainty", 0, CLI_SWITCH, &c->model_uncertainty, NULL, "lambda grows with det Sigma", NULL},
+        {"hard-cl", 0, CLI_FLAG, &a->hard_cl, NULL, "w is 0 or 1 (Table 4)", NULL},
+        {"confidence-unit", 0, CLI_CHOICE, &c->confidence_unit, NULL, "what has a weight", "patch|image"},
+        {"weight-anchor", 0, CLI_CHOICE, &c->weight_anchor, NULL, "zero of the scores; none: Eq. 5 as printed",
+         "median|min|none"},
+        {"weight-both", 0, CLI_FLAG, &a->weight_both, NULL, "w weighs the synthetic anomalies' term as well", NULL},
+        {"weight-floor", 0, CLI_REAL, &c->weight_floor, "X", "smallest w", NULL},
+        {"weight-window", 0, CLI_SIZE, &c->weight_window, "N", "recent patch scores kept for each category", NULL},
+        {"kappa", 0, CLI_REAL, &c->kappa, "X", "of Eq. 6", NULL},
+        {"gamma", 0, CLI_REAL, &c->gamma, "X", "of Eq. 9", NULL},
+        {"lambda0", 0, CLI_REAL, &c->lambda0, "X", "of Eq. 9", NULL},
+        {"uncertainty-pairs", 0, CLI_SIZE, &c->uncertainty_pairs, "N", "pairs of losses in Sigma (Eq. 8)", NULL},
+        {"uncertainty-scale", 0, CLI_CHOICE, &c->uncertainty_scale, NULL, "unit of those losses", "relative|raw"},
+        {"det-max", 0, CLI_REAL, &c->det_max, "X", "det Sigma is cut off here", NULL},
+        {"decay", 0, CLI_CHOICE, &c->decay, NULL, "what lambda applies to", "matrices|all"},
+        {"loss-reduction", 0, CLI_CHOICE, &c->loss_reduction, NULL, "over samples (Eq. 10)", "mean|sum"},
+    };
+    const cli_option contrast[] = {
+        HEADING("Contrastive learning (cozad, Eq. 1 to 4)"),
+        {"contrast", 0, CLI_SWITCH, &c->contrast, NULL, "all of it", NULL},
+        {"lambda-cont", 0, CLI_REAL, &c->lambda_cont, "X", "its share of the loss (Eq. 4)", NULL},
+        {"knn", 0, CLI_SIZE, &c->knn, "K", "neighbours that count as positives; 0: Eq. 1", NULL},
+        {"temperature", 0, CLI_REAL, &c->temperature, "X", "of the similarities", NULL},
+        {"contrast-chunk", 0, CLI_SIZE, &c->contrast_chunk, "B", "patches compared with each other (Eq. 3)", NULL},
+        {"contrast-literal", 0, CLI_FLAG, &a->contrast_literal, NULL, "denominator of Eq. 2 as printed", NULL},
+        {"contrast-in", 0, CLI_CHOICE, &c->contrast_in, NULL, "loops that it is in", "both|inner|outer"},
+    };
+    const cli_option meta[] = {
+        HEADING("Meta-learning (cozad, Eq. 11 to 13)"),
+        {"meta", 0, CLI_SWITCH, &c->meta, NULL, "off: plain training on all photos", NULL},
+        {"meta-gradient", 0, CLI_CHOICE, &c->meta_gradient, NULL, "how Eq. 12 is computed",
+         "exact|first-order|reptile"},
+        {"tasks", 0, CLI_SIZE, &c->tasks, "T", "tasks a step", NULL},
+        {"inner-steps", 0, CLI_SIZE, &c->inner_steps, "S", "of Eq. 11; 0: 1, for reptile 5", NULL},
+        {"inner-lr", 0, CLI_REAL, &c->inner_lr, "X", "alpha of Eq. 11", NULL},
+        {"query-share", 0, CLI_REAL, &c->query_share, "X", "of a task's photos", NULL},
+        {"balance", 0, CLI_SWITCH, &c->balance, NULL, "categories are drawn equally, whatever their size", NULL},
+    };
+    a->first_cozad = a->option_count;
+    ADD(a, confident);
+    ADD(a, contrast);
+    ADD(a, meta);
+    a->end_cozad = a->option_count;
+}
+
+static void add_running(train_arguments *a)
+{
+    const cli_option running[] = {
+        HEADING("Running"),
+        {"config", 0, CLI_STRING, &a->config, "FILE", "JSON file of these options; the command line wins", NULL},
+        {"print-config", 0, CLI_FLAG, &a->print_config, NULL, "print what would be used as such a file, and end", NULL},
+        {"log", 0, CLI_STRING, &a->log, "FILE", "write each step's figures as JSON Lines", NULL},
+        {"checkpoint-every", 0, CLI_SIZE, &a->train.checkpoint_every, "N",
+         "steps between two MODEL.checkpoint; 0: only when stopped", NULL},
+        {"resume", 0, CLI_FLAG, &a->resume, NULL, "go on from MODEL.checkpoint if it is there", NULL},
+        COMMON_CACHE_OPTIONS(a->common),
+        {"json", 0, CLI_FLAG, &a->common.json, NULL, "result as JSON", NULL},
+    };
+    ADD(a, running);
+}
+
+void train_options_init(train_arguments *a)
+{
+    memset(a, 0, sizeof *a);
+    a->layout = "auto";
+    a->backbone = common_default_backbone();
+    a->size = "256";
+    a->fit = "squash";
+    common_init(&a->common);
+    cz_train_options_init(&a->train);
+    add_general(a);
+    add_cozad(a);
+    add_running(a);
+}
+
+void train_options_free(train_arguments *a)
+{
+    cli_list_free(&a->sources);
+    json_decref(a->file);
+    a->file = NULL;
+}
+
+/* ---- who decides --------------------------------------------------------------------------------------------------- */
+
+static size_t find_option(const train_arguments *a, const char *name)
+{
+    size_t i = 0;
+    while (i < a->option_count && (a->options[i].kind == CLI_HEADING || strcmp(a->options[i].name, name) != 0)) i++;
+    return i;
+}
+
+/* Every decision of docs/math.md back to the printed paper. --contrast-in stays as it is: Eq. 11 and 13 have no contrastive
+ * term, and without it in both there would be none at all. */
+static void apply_literal(train_arguments *a)
+{
+    static const struct {
+        const char *name, *text; /* NULL: a flag */
+    } printed[] = {{"margin-negative", "0.5"}, {"confidence-unit", "image"}, {"weight-anchor", "none"},
+                   {"weight-both", NULL},      {"uncertainty-scale", "raw"}, {"decay", "all"},
+                   {"loss-reduction", "sum"},  {"contrast-literal", NULL}};
+    for (size_t i = 0; i < sizeof printed / sizeof *printed; i++) {
+        const size_t at = find_option(a, printed[i].name);
+        if (at == a->option_count || a->given[at] || a->from_file[at]) continue;
+        if (printed[i].text == NULL) {
+            *(bool *)a->options[at].target = true;
+        } else {
+            (void)cli_set_value(&a->options[at], printed[i].text);
+        }
+    }
+}
+
+/* Photos named on the command line take the place of all that the file names. */
+static void choose_photos(train_arguments *a)
+{
+    static const char *const names[] = {"normal", "data", "source"};
+    bool given = false;
+    for (size_t i = 0; i < 3; i++) given = given || a->given[find_option(a, names[i])];
+    for (size_t i = 0; given && i < 3; i++) {
+        const size_t at = find_option(a, names[i]);
+        if (!a->from_file[at]) continue;
+        if (a->options[at].kind == CLI_LIST) {
+            cli_list_free(a->options[at].target);
+        } else {
+            *(const char **)a->options[at].target = NULL;
+        }
+    }
+}
+
+static int check(train_arguments *a)
+{
+    if ((a->normal != NULL) + (a->data != NULL) + (a->sources.count > 0) > 1) {
+        cli_error("--normal, --data and --source cannot be mixed; see 'cozad train --help'");
+        return CLI_USAGE;
+    }
+    for (size_t i = 0; i < a->sources.count; i++) {
+        const cz_status status = inputs_check_source(a->sources.items[i]);
+        if (status != CZ_OK) return cli_fail(status);
+    }
+    if (!parse_size(a->size, &a->train.image_width, &a->train.image_height)) {
+        cli_error("--image-size: \"%s\" is not N or WIDTHxHEIGHT", a->size);
+        return CLI_USAGE;
+    }
+    if (a->roi != NULL && !parse_roi(a->roi, &a->train.roi)) {
+        cli_error("--roi: \"%s\" is not x,y,width,height", a->roi);
+        return CLI_USAGE;
+    }
+    return -1;
+}
+
+static void finish(train_arguments *a)
+{
+    cz_cozad_options *c = &a->train.cozad;
+    a->train.fit = parse_fit(a->fit);
+    a->train.simplenet_compat = a->compat;
+    a->train.resume = a->resume;
+    c->hard_cl = a->hard_cl;
+    c->weight_both = a->weight_both;
+    c->contrast_literal = a->contrast_literal;
+    common_finish(&a->common);
+    a->train.cache = a->common.cache;
+    a->train.log = cli_log;
+    for (size_t i = a->first_cozad; i < a->end_cozad && strcmp(a->train.method, "cozad") != 0; i++) {
+        if (!a->given[i]) continue;
+        cli_note("--%s has no effect without --method cozad", a->options[i].name);
+        break;
+    }
+}
+
+int train_options_read(train_arguments *a, const cli_verb *verb, int argc, char **argv, cli_list *args)
+{
+    static const char *const refused[] = {"config", "print-config"};
+    int code = cli_parse_given(verb, a->options, a->option_count, argc, argv, args, a->given);
+    if (code >= 0) return code;
+    if (a->config != NULL) {
+        code = config_read(a->config, a->options, a->option_count, (config_names){refused, 2}, a->given, a->from_file,
+                           &a->file);
+        if (code != CLI_OK) return code;
+    }
+    choose_photos(a);
+    if (a->literal) apply_literal(a);
+    code = check(a);
+    if (code < 0) finish(a);
+    return code;
+}
+
+char *train_options_text(const train_arguments *a, bool indented)
+{
+    /* --literal is in what it set; the others are about one run, not about what is learned. */
+    static const char *const left_out[] = {"config", "print-config", "literal", "output", "log", "resume", "json"};
+    return config_text(a->options, a->option_count, (config_names){left_out, sizeof left_out / sizeof *left_out},
+                       indented);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The options of cozad train: the table, configuration files, --literal. */
+#ifndef TRAIN_OPTIONS_H
+#define TRAIN_OPTIONS_H
+
+#include "common.h"
+
+#define TRAIN_MAX_OPTIONS 112
+
+typedef struct train_arguments {
+    const char *normal, *data, *layout, *output, *backbone, *size, *fit, *roi, *mask, *config, *log;
+    cli_list sources;
+    bool compat, hard_cl, weight_both, contrast_literal, literal, print_config, resume;
+    common_options common;
+    cz_train_options train;
+    cli_option options[TRAIN_MAX_OPTIONS];
+    size_t option_count, first_cozad, end_cozad; /* options[first_cozad … end_cozad - 1] need --method cozad */
+    bool given[TRAIN_MAX_OPTIONS], from_file[TRAIN_MAX_OPTIONS];
+    json_t *file; /* holds the strings of --config */
+} train_arguments;
+
+/* Defaults and the table. */
+void train_options_init(train_arguments *a);
+void train_options_free(train_arguments *a);
+/* Command line, then what --config says of the rest, then --literal; options, region and image size are checked and
+ * copied to a->train. Returns -1 to go on, else an exit code. */
+int train_options_read(train_arguments *a, const cli_verb *verb, int argc, char **argv, cli_list *args);
+/* The effective configuration as config_text makes it. */
+char *train_options_text(const train_arguments *a, bool indented);
+
+#endif
