@@ -4,7 +4,7 @@ _cozad() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb=${COMP_WORDS[1]:-} options words=
     COMPREPLY=()
     if [ "$COMP_CWORD" = 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W "train score eval info features weights cache bench synth --help --version" -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W "train score eval adapt plot info features weights cache bench synth ablate --help --version" -- "$current")
         return
     fi
     case $verb in
@@ -20,32 +20,64 @@ _cozad() {
     "train:--normal") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "train:--data") return ;;
     "train:--layout") words="auto mvtec csv" ;;
-    "train:--output" | "train:-o") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
-    "train:--method") return ;;
-    "train:--detector") return ;;
-    "train:--taps") return ;;
+    "train:--source") return ;;
+    "train:--roi") return ;;
+    "train:--ignore-mask") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "train:--image-size") return ;;
     "train:--fit") words="squash letterbox crop" ;;
     "train:--resize") return ;;
-    "train:--roi") return ;;
-    "train:--ignore-mask") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "train:--max-pixels") return ;;
+    "train:--output" | "train:-o") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "train:--method") words="simplenet cozad" ;;
     "train:--epochs") return ;;
     "train:--batch") return ;;
     "train:--patches-per-image") return ;;
+    "train:--lr-adaptor") return ;;
+    "train:--lr-discriminator") return ;;
     "train:--seed") return ;;
+    "train:--threads") return ;;
+    "train:--taps") return ;;
+    "train:--feature-width") return ;;
+    "train:--feature-scale") return ;;
+    "train:--detector") return ;;
+    "train:--hidden-width") return ;;
     "train:--noise-std") return ;;
     "train:--margin-positive") return ;;
     "train:--margin-negative") return ;;
-    "train:--lr-adaptor") return ;;
-    "train:--lr-discriminator") return ;;
-    "train:--feature-width") return ;;
-    "train:--hidden-width") return ;;
-    "train:--feature-scale") return ;;
     "train:--top-k") return ;;
-    "train:--threads") return ;;
+    "train:--scl") words="on off" ;;
+    "train:--data-uncertainty") words="on off" ;;
+    "train:--model-uncertainty") words="on off" ;;
+    "train:--confidence-unit") words="patch image" ;;
+    "train:--weight-anchor") words="median min none" ;;
+    "train:--weight-floor") return ;;
+    "train:--weight-window") return ;;
+    "train:--kappa") return ;;
+    "train:--gamma") return ;;
+    "train:--lambda0") return ;;
+    "train:--uncertainty-pairs") return ;;
+    "train:--uncertainty-scale") words="relative raw" ;;
+    "train:--det-max") return ;;
+    "train:--decay") words="matrices all" ;;
+    "train:--loss-reduction") words="mean sum" ;;
+    "train:--contrast") words="on off" ;;
+    "train:--lambda-cont") return ;;
+    "train:--knn") return ;;
+    "train:--temperature") return ;;
+    "train:--contrast-chunk") return ;;
+    "train:--contrast-in") words="both inner outer" ;;
+    "train:--meta") words="on off" ;;
+    "train:--meta-gradient") words="exact first-order reptile" ;;
+    "train:--tasks") return ;;
+    "train:--inner-steps") return ;;
+    "train:--inner-lr") return ;;
+    "train:--query-share") return ;;
+    "train:--balance") words="on off" ;;
+    "train:--config") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "train:--log") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "train:--checkpoint-every") return ;;
     "train:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "train:--cache-limit") return ;;
-    "train:--max-pixels") return ;;
     "score:--model" | "score:-m") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "score:--maps") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "score:--range") return ;;
@@ -61,13 +93,26 @@ _cozad() {
     "score:--max-pixels") return ;;
     "eval:--model" | "eval:-m") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "eval:--data") return ;;
-    "eval:--layout") words="auto mvtec csv" ;;
+    "eval:--layout") words="auto mvtec csv yesno" ;;
     "eval:--report") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "eval:--overlays") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "eval:--threads") return ;;
     "eval:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "eval:--cache-limit") return ;;
     "eval:--max-pixels") return ;;
+    "adapt:--model" | "adapt:-m") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "adapt:--normal") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "adapt:--photos" | "adapt:-k") return ;;
+    "adapt:--output" | "adapt:-o") return ;;
+    "adapt:--steps") return ;;
+    "adapt:--inner-lr") return ;;
+    "adapt:--patches-per-image") return ;;
+    "adapt:--seed") return ;;
+    "adapt:--threads") return ;;
+    "adapt:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "adapt:--cache-limit") return ;;
+    "adapt:--max-pixels") return ;;
+    "plot:--output" | "plot:-o") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "features:--tap") return ;;
     "features:--output" | "features:-o") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "features:--tensor") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
@@ -95,6 +140,15 @@ _cozad() {
     "synth:--test-bad") return ;;
     "synth:--size") return ;;
     "synth:--seed") return ;;
+    "ablate:--config") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "ablate:--rows") return ;;
+    "ablate:--source") return ;;
+    "ablate:--target") return ;;
+    "ablate:--seeds") return ;;
+    "ablate:--output" | "ablate:-o") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "ablate:--threads") return ;;
+    "ablate:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "ablate:--cache-limit") return ;;
     *:--backbone)
         mapfile -t COMPREPLY < <(compgen -W "wide_resnet50_2 wide_resnet101_2 resnet18 resnet34 resnet50 resnet101" -- "$current"; compgen -f -- "$current")
         return
@@ -105,9 +159,11 @@ _cozad() {
         return
     fi
     case $verb in
-    "train") options="--normal --data --layout --output --method --detector --backbone --taps --image-size --fit --resize --roi --ignore-mask --epochs --batch --patches-per-image --seed --noise-std --margin-positive --margin-negative --lr-adaptor --lr-discriminator --feature-width --hidden-width --feature-scale --top-k --simplenet-compat --threads --cache-dir --cache-limit --no-cache --max-pixels --json --quiet --help" ;;
+    "train") options="--normal --data --layout --source --roi --ignore-mask --image-size --fit --resize --max-pixels --output --method --literal --epochs --batch --patches-per-image --lr-adaptor --lr-discriminator --seed --threads --backbone --taps --feature-width --feature-scale --detector --hidden-width --noise-std --margin-positive --margin-negative --top-k --simplenet-compat --scl --data-uncertainty --model-uncertainty --hard-cl --confidence-unit --weight-anchor --weight-both --weight-floor --weight-window --kappa --gamma --lambda0 --uncertainty-pairs --uncertainty-scale --det-max --decay --loss-reduction --contrast --lambda-cont --knn --temperature --contrast-chunk --contrast-literal --contrast-in --meta --meta-gradient --tasks --inner-steps --inner-lr --query-share --balance --config --print-config --log --checkpoint-every --resume --cache-dir --cache-limit --no-cache --json --quiet --help" ;;
     "score") options="--model --backbone --maps --overlay --range --report --gate --roi --ignore-mask --fit --batch --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
     "eval") options="--model --backbone --data --layout --report --overlays --threads --cache-dir --cache-limit --no-cache --max-pixels --json --quiet --help" ;;
+    "adapt") options="--model --normal --photos --output --steps --inner-lr --patches-per-image --seed --backbone --threads --cache-dir --cache-limit --no-cache --max-pixels --json --quiet --help" ;;
+    "plot") options="--output --json --quiet --help" ;;
     "info") options="--json --quiet --help" ;;
     "features") options="--backbone --tap --output --tensor --patch-taps --feature-width --feature-scale --image-size --fit --resize --threads --max-pixels --quiet --help" ;;
     "weights list") options="--json --quiet --help" ;;
@@ -118,6 +174,7 @@ _cozad() {
     "cache") options="--cache-dir --keep --json --quiet --help" ;;
     "bench") options="--backbone --taps --image-size --photo-size --batch --threads --repeat --json --quiet --help" ;;
     "synth") options="--scenes --normal --test-good --test-bad --size --seed --force --json --quiet --help" ;;
+    "ablate") options="--config --rows --source --target --seeds --output --backbone --keep-models --dry-run --threads --cache-dir --cache-limit --no-cache --json --quiet --help" ;;
     *) options="--help" ;;
     esac
     case $current in

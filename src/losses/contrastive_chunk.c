@@ -62,28 +62,32 @@ CLONES static float greatest(const float *a, size_t count)
     return most;
 }
 
-/* exp(x) for x <= 0 (and a rounding error above), relative error about 1e-7; 0 below -50, where a weight is lost beside the
- * largest one and would only breed subnormals. Plain arithmetic, so that compilers vectorise it. */
+/* exp(x) for -60 <= x <= 0 (and a rounding error above), relative error about 1e-7; 0 below -50, where a weight is lost
+ * beside the largest one and would only breed subnormals. Plain arithmetic, so that compilers vectorise it. */
 static inline float exp_below(float x)
 {
-    const float kept = x < -60.0f ? -60.0f : x;
-    const int32_t power = (int32_t)(kept * 1.44269504f - 0.5f); /* rounds, since kept <= 0 */
+    const int32_t power = (int32_t)(x * 1.44269504f - 0.5f); /* rounds, since x <= 0 */
     const float n = (float)power;
-    const float r = (kept - n * 0.693145752f) - n * 1.42860677e-6f;
+    const float r = (x - n * 0.693145752f) - n * 1.42860677e-6f;
     const float p =
         1.0f +
         r * (1.0f +
              r * (0.5f + r * (0.16666667f +
                               r * (4.1666667e-2f + r * (8.3333333e-3f + r * (1.3888889e-3f + r * 1.9841270e-4f))))));
-    const uint32_t bits = (uint32_t)(power + 127) << 23;
+    const uint32_t bits = power < -72 ? 0 : (uint32_t)(power + 127) << 23;
     float scale;
     memcpy(&scale, &bits, sizeof scale);
-    return x < -50.0f ? 0.0f : p * scale;
+    return p * scale;
 }
 
+/* out = exp(cosine inverse - top); in two loops, since gcc makes a branch of the clamp beside the rest */
 CLONES static void exponentials(const float *cosine, size_t count, float inverse, float top, float *out)
 {
-    for (size_t j = 0; j < count; j++) out[j] = exp_below(cosine[j] * inverse - top);
+    for (size_t j = 0; j < count; j++) {
+        const float x = cosine[j] * inverse - top;
+        out[j] = x < -60.0f ? -60.0f : x;
+    }
+    for (size_t j = 0; j < count; j++) out[j] = exp_below(out[j]);
 }
 
 static void multiply(float *a, size_t count, float factor)

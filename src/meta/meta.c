@@ -298,7 +298,8 @@ static cz_status push_pair(meta_step *s)
     return status;
 }
 
-/* The L2 term of the outer loss at `theta`, with this step's lambda: its gradient is added to out. */
+/* The L2 term of the outer loss at `theta`, with this step's lambda: its gradient is added to out (NULL: the loss
+ * alone). */
 static void add_outer_decay(meta_step *s, const float *theta, double share, float *out)
 {
     const cz_head *head = s->m->head;
@@ -307,7 +308,8 @@ static void add_outer_decay(meta_step *s, const float *theta, double share, floa
         const cz_head_view *view = &head->param[v];
         if (!view->decay && !s->m->objective.decay_all) continue;
         const float *values = theta + view->first;
-        axpy(out + view->first, 2.0 * s->report->lambda * share, values, view->count, out + view->first);
+        if (out != NULL)
+            axpy(out + view->first, 2.0 * s->report->lambda * share, values, view->count, out + view->first);
         total += cz_dot(values, values, view->count);
     }
     s->report->query.decay += (s->call->count > 0 ? 1.0 / (double)s->call->count : 0.0) * s->report->lambda * total;
@@ -427,6 +429,7 @@ static cz_status step_reptile(meta_step *s)
         CZ_TRY(query_loss(s, t, NULL));
     }
     CZ_TRY(push_pair(s));
+    for (size_t t = 0; t < s->call->count; t++) add_outer_decay(s, m->adapted[t], 0.0, NULL);
 out:
     return status;
 }

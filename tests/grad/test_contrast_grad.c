@@ -147,8 +147,8 @@ static void hessian_differences(const problem *p, double step)
 
 /* several chunks; a remainder that joins, one that does not; no neighbours; no negatives; literal; cold */
 static const contrast_config small[] = {
-    {9, 4, 16, 0, 0.1, false},  {12, 5, 16, 2, 0.1, false}, {17, 6, 6, 2, 0.2, false}, {15, 3, 6, 2, 0.1, false},
-    {12, 5, 16, 2, 0.1, true},  {17, 6, 6, 1, 0.2, true},   {2, 3, 4, 0, 0.1, false},  {1, 4, 4, 1, 0.1, true},
+    {9, 4, 16, 0, 0.1, false},   {12, 5, 16, 2, 0.1, false}, {17, 6, 6, 2, 0.2, false}, {15, 3, 6, 2, 0.1, false},
+    {12, 5, 16, 2, 0.1, true},   {17, 6, 6, 1, 0.2, true},   {2, 3, 4, 0, 0.1, false},  {1, 4, 4, 1, 0.1, true},
     {20, 6, 16, 3, 0.05, false}, {8, 7, 2, 0, 0.5, false},   {7, 2, 3, 1, 0.3, true},
 };
 enum { SMALL = sizeof small / sizeof small[0] };
@@ -262,6 +262,42 @@ static void test_library_against_twin(void **state)
     print_message("largest relative error: gradient %.1e, Hessian product %.1e\n", errors[0], errors[1]);
 }
 
+/* The library on clamped rows: row 0's entries, 1e8 times larger, and the others' each against their own largest. */
+static void test_clamped_row_of_library(void **state)
+{
+    (void)state;
+    const contrast_config config = {6, 4, 8, 1, 0.1, false};
+    for (int kind = 0; kind < 3; kind++) { /* row 0 clamped; row 0 and its twin; the twin alone */
+        problem p;
+        make(&p, &config, 0.3, 5);
+        for (size_t x = 0; x < 4; x++) {
+            const float small_q = kind == 2 ? p.q32[x] : p.q32[x] * 1e-9f;
+            const float small_delta = kind == 0 ? p.delta32[x] : kind == 1 ? p.delta32[x] * 1e-9f : -p.q32[x];
+            p.q[x] = (double)(p.q32[x] = small_q);
+            p.delta[x] = (double)(p.delta32[x] = small_delta);
+            p.tangent[x] = (double)(p.tangent32[x] *= 1e-9f);
+        }
+        assert_true(run64(&p, p.dq, p.hvp).gap > 1e-3);
+        cz_contrast_work *work = work_for(&config);
+        float *out = calloc(p.count, sizeof *out);
+        const cz_contrast_noise given = {.delta = p.delta32, .order = p.order};
+        double loss;
+        assert_int_equal(cz_contrast_gradient(work, p.q32, config.p, &given, 1, &loss, out), CZ_OK);
+        for (size_t round = 0; round < 2; round++) {
+            const double *expected = round == 0 ? p.dq : p.hvp;
+            const double most[] = {largest(expected, 4), largest(expected + 4, p.count - 4)};
+            for (size_t i = 0; i < p.count; i++)
+                if (!(fabs((double)out[i] - expected[i]) <= 1e-5 * most[i >= 4]))
+                    fail_msg("kind %d, %s, entry %zu: %.9g, expected %.9g (largest %.3g)", kind,
+                             round == 0 ? "gradient" : "product", i, (double)out[i], expected[i], most[i >= 4]);
+            assert_int_equal(cz_contrast_hessian(work, p.q32, config.p, p.tangent32, 1, out), CZ_OK);
+        }
+        cz_contrast_work_destroy(work);
+        free(out);
+        drop(&p);
+    }
+}
+
 static size_t pick(cz_rng *rng, size_t from, size_t to)
 {
     return from + (size_t)cz_rng_below(rng, to - from + 1);
@@ -345,6 +381,7 @@ int main(void)
         cmocka_unit_test(test_twin_against_differences),
         cmocka_unit_test(test_clamped_row_against_differences),
         cmocka_unit_test(test_library_against_twin),
+        cmocka_unit_test(test_clamped_row_of_library),
         cmocka_unit_test(test_random_sizes),
         cmocka_unit_test(test_symmetric),
         cmocka_unit_test(test_twin_in_float),

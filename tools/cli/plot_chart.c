@@ -399,7 +399,7 @@ static void print_frame(const frame *fr, FILE *f)
         f,
         "<svg viewBox=\"0 0 %d %d\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"%s over the steps %.0f "
         "to %.0f\">",
-        WIDTH, HEIGHT, fr->chart->title, fr->axis->low, fr->axis->high);
+        WIDTH, HEIGHT, fr->chart->title, fmax(0, fr->axis->low), fr->axis->high);
     for (size_t i = 0; i < mark_count; i++)
         (void)fprintf(f, "<path class=\"g\" d=\"M0 %.0fh%d\"/>", marks[i].at * HEIGHT, WIDTH);
     print_epochs(fr->axis, false, f);
