@@ -82,7 +82,6 @@ expect 0 "$cozad" plot "$tmp"/l?.jsonl -o "$page"
 [ "$(stat -c %s "$page")" -lt 1000000 ] || fail "a page of $(stat -c %s "$page") bytes for four logs"
 
 # --- text from a log is text
-evil='</script></style><img src=x onerror=alert(1)>"'"'"'&'
 json_evil='"</script></style><img src=x onerror=alert(1)>\"'"'"'&"'
 { log_start "x</dt><img onerror=1>" "$json_evil" | sed "s|resnet50_msra|<b onclick=x>net|;s|metal_nut|<svg onload=1>nut|"
   make_log 30 4
@@ -198,7 +197,6 @@ expect 5 full "$cozad" plot "$a" -o "$page"
 cmp "$page" "$tmp/kept.html" || fail "a full disk damaged the page that was there"
 [ -z "$(find "$tmp" -maxdepth 1 -name '*.tmp')" ] || fail "a temporary file was left behind"
 expect 5 sh -c "'$cozad' plot '$a' --json >/dev/full"
-echo "$evil" >/dev/null
 expect 0 "$cozad" plot --help
 stdout_has 'Example'
 echo PASS

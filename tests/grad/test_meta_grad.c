@@ -425,6 +425,36 @@ static void test_library_against_twin(void **state)
     }
 }
 
+/* The first task of the first step may be smaller than those of later ones: categories have few images or many. */
+static void test_growing_tasks(void **state)
+{
+    (void)state;
+    problem p;
+    library l;
+    const mref_config config = config_of(&variants[0], 2);
+    make(&p, &config, 7);
+    open_library(&p, CZ_META_EXACT, false, &l);
+    cz_score_window *const windows[] = {l.window};
+    cz_meta_call call = {.params = p.theta32,
+                         .tasks = l.task,
+                         .count = 1,
+                         .windows = windows,
+                         .uncertainty = &l.uncertainty,
+                         .seed = 1,
+                         .measure_drop = true};
+    l.task[0].injected = NULL;
+    const cz_meta_task large = l.task[0];
+    l.task[0].support = set_of(&p, 0, 0, 1, l.all_first);
+    l.task[0].query = set_of(&p, 0, l.all_first[1], 1, l.query_first);
+    l.task[0].all = set_of(&p, 0, 0, 2, l.all_first);
+    l.task[0].all.batch.patches = l.task[0].support.batch.patches + l.task[0].query.batch.patches;
+    for (size_t i = 0; i < 3; i++, call.step++, l.task[0] = large) {
+        if (cz_meta_step(l.meta, &call, l.grads, l.state, &l.report) != CZ_OK) fail_msg("%s", cz_last_error());
+        assert_true(isfinite(l.report.support_drop));
+    }
+    close_library(&l);
+}
+
 /* First order is the exact gradient at an alpha of nothing; and what is no option is refused. */
 static void test_limits(void **state)
 {
@@ -471,6 +501,7 @@ int main(void)
         cmocka_unit_test(test_objective_against_differences),
         cmocka_unit_test(test_twin_against_differences),
         cmocka_unit_test(test_library_against_twin),
+        cmocka_unit_test(test_growing_tasks),
         cmocka_unit_test(test_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
