@@ -29,7 +29,7 @@ struct cz_meta {
     const cz_head *head;
     cz_objective objective;
     cz_meta_options options;
-    size_t tasks, patches;
+    size_t tasks, patches, images;
     size_t slots;              /* tasks whose inner activations are kept at once: all, or 1 */
     cz_objective_work **inner; /* [slots * S] exact, else [1] */
     size_t inner_count;
@@ -120,6 +120,7 @@ cz_status cz_meta_create(const cz_head *head, const cz_objective *objective, con
     m->options = *options;
     m->tasks = tasks;
     m->patches = patches;
+    m->images = images;
     CZ_TRY(make_works(m, images));
     CZ_TRY(make_vectors(m, images));
     CZ_TRY(cz_score_window_create(1, &m->empty));
@@ -260,7 +261,7 @@ static cz_status measure_drop(meta_step *s)
     const cz_meta_task *task = &s->call->tasks[0];
     cz_status status = CZ_OK;
     if (m->spare == NULL)
-        status = cz_objective_work_create(m->head, &m->objective, m->patches, task->all.batch.images, false, &m->spare);
+        status = cz_objective_work_create(m->head, &m->objective, m->patches, m->images, false, &m->spare);
     if (status != CZ_OK) return status;
     const cz_objective_call call =
         call_of(s, &task->support, m->adapted[0], s->lambda, m->options.contrast_inner, noise_of(s, task, 0, 0));
@@ -497,13 +498,13 @@ cz_status cz_meta_adapt(cz_meta *m, const cz_task_set *set, double lambda, uint6
     cz_task_set own = *set;
     own.category = NULL; /* one product: the photos at hand are all that their scores are compared with */
     cz_objective_call call = {params, &own, windows, lambda, m->options.contrast_inner, {{0}, {0}}};
-    for (size_t i = 0; i <= steps; i++) {
+    for (size_t i = 0; i < steps || (i == steps && after != NULL); i++) {
         cz_terms terms;
         const uint32_t stream = (uint32_t)(i < steps ? i : 0); /* the same noise at both ends */
         call.noise = (cz_objective_noise){{seed, 0, stream, NULL}, {seed, 0, stream, NULL, NULL}};
         CZ_TRY(cz_objective_gradient(&m->objective, &call, m->inner[0], i < steps ? m->step : NULL, &terms));
         if (i == 0) *before = terms;
-        *after = terms;
+        if (after != NULL) *after = terms;
         if (i < steps) axpy(params, -m->options.inner_lr, m->step, m->head->param_count, params);
     }
 out:

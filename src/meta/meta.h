@@ -63,7 +63,7 @@ typedef struct cz_meta_call {
 cz_status cz_meta_step(cz_meta *meta, const cz_meta_call *call, float *grads, float *batch_state,
                        cz_meta_report *report);
 /* Inner loop alone (`cozad adapt`): params [param_count] are moved by S steps on `set`. before, after: the terms at both
- * ends. */
+ * ends; after NULL saves the forward pass that measures it (`steps` is then 1 or more). */
 cz_status cz_meta_adapt(cz_meta *meta, const cz_task_set *set, double lambda, uint64_t seed, size_t steps,
                         float *params, cz_terms *before, cz_terms *after);
 

@@ -180,7 +180,6 @@ static void optional_parts(void **state)
     d->window_count = 0;
     assert_int_equal(cz_checkpoint_load(d, path_of("plain")), CZ_OK);
     assert_memory_equal(c->params, d->params, r.head->param_count * sizeof(float));
-    assert_int_equal(cz_checkpoint_save(parts(&r), path_of("full")), CZ_OK);
     c->uncertainty = &r.uncertainty;
     assert_int_equal(cz_checkpoint_save(c, path_of("full")), CZ_OK);
     cz_error_clear();
@@ -446,6 +445,40 @@ static void full_disk(void **state)
     end(&r);
 }
 
+/* Every allocation in turn fails: an error, the run as it was, the old file whole. */
+static void out_of_memory(void **state)
+{
+    (void)state;
+    run r, other = start(), before = start();
+    make_good(&r);
+    (void)parts(&other);
+    (void)parts(&before);
+    for (unsigned long n = 1;; n++) {
+        cz_alloc_fail_after(n);
+        const cz_status status = cz_checkpoint_load(parts(&other), path_of("good"));
+        cz_alloc_fail_after(0);
+        if (status == CZ_OK) break;
+        assert_int_equal(status, CZ_E_MEMORY);
+        assert_same(&before, &other);
+        cz_error_clear();
+    }
+    assert_same(&r, &other);
+    go_on(&other, STOP + 1);
+    for (unsigned long n = 1;; n++) {
+        cz_alloc_fail_after(n);
+        const cz_status status = cz_checkpoint_save(parts(&other), path_of("good"));
+        cz_alloc_fail_after(0);
+        if (status == CZ_OK) break;
+        assert_int_equal(status, CZ_E_MEMORY);
+        cz_error_clear();
+        assert_int_equal(cz_checkpoint_load(parts(&before), path_of("good")), CZ_OK);
+        assert_same(&r, &before);
+    }
+    end(&r);
+    end(&other);
+    end(&before);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -471,6 +504,7 @@ int main(void)
         cmocka_unit_test(bad_parameters),
         cmocka_unit_test(truncated),
         cmocka_unit_test(full_disk),
+        cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests_name("checkpoint", tests, set_up, tear_down);
 }
