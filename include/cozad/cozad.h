@@ -279,7 +279,7 @@ typedef struct cz_train_step {
     size_t struct_size;
     size_t epoch, step, steps; /* of this step, from 0; steps in all */
     double loss;               /* L_total of the query sets at the adapted parameters; plain training: of the batch */
-    double loss_ad;            /* its unweighted mean L_AD */
+    double loss_ad;            /* unweighted mean L_AD of the query sets */
     double loss_weighted;      /* its weighted L_AD */
     double loss_contrast;      /* before lambda_cont */
     double loss_decay;         /* lambda ||theta||^2 */

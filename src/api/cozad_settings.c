@@ -113,25 +113,19 @@ static cz_status within(const char *option, double value, double low, double hig
     return cz_fail(CZ_E_ARG, "%s %g is not within %g … %g", option, value, low, high);
 }
 
-static cz_status check_numbers(const cz_cozad_options *o)
-{
-    cz_status status;
-    CZ_TRY(within("kappa", o->kappa, 0.0, 1e6));
-    CZ_TRY(within("lambda0", o->lambda0, 0.0, 1e3));
-    CZ_TRY(within("weight_floor", o->weight_floor, 1e-12, 1.0));
-    CZ_TRY(within("lambda_cont", o->lambda_cont, 0.0, 1e6));
-    CZ_TRY(within("temperature", o->temperature, 1e-4, 1e6));
-    CZ_TRY(within("contrast_chunk", (double)o->contrast_chunk, 2.0, 65536.0));
-    CZ_TRY(within("knn", (double)o->knn, 0.0, 65536.0));
-out:
-    return status;
-}
-
 cz_status cz_cozad_objective(const cz_cozad_options *o, double noise_std, size_t top_k, cz_objective *out)
 {
     cz_status status;
     size_t unit = 0, anchor = 0, decay = 0, reduction = 0;
-    CZ_TRY(check_numbers(o));
+    CZ_TRY(within("kappa", o->kappa, 0.0, 1e6));
+    CZ_TRY(within("weight_floor", o->weight_floor, 1e-12, 1.0));
+    CZ_TRY(within("weight_window", (double)o->weight_window, 16.0, 1e9));
+    CZ_TRY(within("lambda_cont", o->lambda_cont, 0.0, 1e6));
+    CZ_TRY(within("temperature", o->temperature, 1e-4, 1e6));
+    CZ_TRY(within("contrast_chunk", (double)o->contrast_chunk, 2.0, 65536.0));
+    CZ_TRY(within("knn", (double)o->knn, 0.0, 65536.0));
+    if (o->contrast_literal && o->knn == 0)
+        CZ_TRY(cz_fail(CZ_E_ARG, "contrast_literal needs knn of 1 or more: Eq. 1 has no other form"));
     CZ_TRY(choose("confidence_unit", o->confidence_unit, (const char *[]){"patch", "image"}, 2, &unit));
     CZ_TRY(choose("weight_anchor", o->weight_anchor, (const char *[]){"median", "min", "none"}, 3, &anchor));
     CZ_TRY(choose("decay", o->decay, (const char *[]){"matrices", "all"}, 2, &decay));
@@ -153,6 +147,64 @@ cz_status cz_cozad_objective(const cz_cozad_options *o, double noise_std, size_t
     out->contrast_options.literal = o->contrast_literal != 0;
     out->sum = reduction == 1;
     out->decay_all = decay == 1;
+out:
+    return status;
+}
+
+cz_status cz_cozad_meta(const cz_cozad_options *o, cz_meta_options *out)
+{
+    cz_status status;
+    size_t gradient = 0, in = 0;
+    CZ_TRY(
+        choose("meta_gradient", o->meta_gradient, (const char *[]){"exact", "first-order", "reptile"}, 3, &gradient));
+    CZ_TRY(choose("contrast_in", o->contrast_in, (const char *[]){"both", "inner", "outer"}, 3, &in));
+    CZ_TRY(within("inner_lr", o->inner_lr, 1e-12, 1e6));
+    CZ_TRY(within("inner_steps", (double)o->inner_steps, 0.0, CZ_META_MAX_INNER));
+    CZ_TRY(within("query_share", o->query_share, 0.0, 0.95));
+    CZ_TRY(within("tasks", (double)o->tasks, 1.0, 4096.0));
+    cz_meta_options_init(out);
+    out->gradient = o->meta ? (cz_meta_gradient)(gradient + 1) : CZ_META_OFF;
+    out->inner_steps = o->inner_steps;
+    if (o->inner_steps == 0) out->inner_steps = out->gradient == CZ_META_REPTILE ? 5 : 1;
+    out->inner_lr = o->inner_lr;
+    out->contrast_inner = in != 2;
+    out->contrast_outer = in != 1;
+    if (out->gradient == CZ_META_REPTILE && out->inner_steps < 2)
+        CZ_TRY(cz_fail(CZ_E_ARG, "reptile with one inner step is plain training (meta off): it needs 2 or more"));
+out:
+    return status;
+}
+
+cz_status cz_cozad_uncertainty(const cz_cozad_options *o, cz_uncertainty_options *out)
+{
+    cz_status status;
+    size_t scale = 0;
+    CZ_TRY(choose("uncertainty_scale", o->uncertainty_scale, (const char *[]){"relative", "raw"}, 2, &scale));
+    CZ_TRY(within("gamma", o->gamma, 0.0, 1e9));
+    CZ_TRY(within("lambda0", o->lambda0, 0.0, 1e3));
+    CZ_TRY(within("det_max", o->det_max, 0.0, 1e12));
+    CZ_TRY(within("uncertainty_pairs", (double)o->uncertainty_pairs, 2.0, CZ_UNCERTAINTY_MAX_PAIRS));
+    cz_uncertainty_options_init(out);
+    out->pairs = o->uncertainty_pairs;
+    out->lambda0 = o->lambda0;
+    out->gamma = o->scl && o->model_uncertainty ? o->gamma : 0.0;
+    out->det_max = o->det_max;
+    out->raw = scale == 1;
+out:
+    return status;
+}
+
+cz_status cz_cozad_options_check(const cz_cozad_options *o)
+{
+    cz_status status;
+    cz_objective objective;
+    cz_meta_options meta;
+    cz_uncertainty_options uncertainty;
+    if (o->struct_size < sizeof *o)
+        return cz_fail(CZ_E_ARG, "cz_cozad_options: unknown struct_size %zu", o->struct_size);
+    CZ_TRY(cz_cozad_objective(o, 0.0, 1, &objective));
+    CZ_TRY(cz_cozad_meta(o, &meta));
+    CZ_TRY(cz_cozad_uncertainty(o, &uncertainty));
 out:
     return status;
 }

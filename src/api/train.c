@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cz_train: features once, then a method's epochs over random patches of them (docs/math.md sections 1 to 6). */
+#include "api/cozad_settings.h"
 #include "api/train_describe.h"
 #include "api/trainer.h"
 #include "util/alloc.h"
@@ -93,9 +94,10 @@ static cz_status check_options(const cz_train_options *o)
     }
     if (o->epochs == 0 || o->epochs > 1000000) return cz_fail(CZ_E_ARG, "%zu epochs", o->epochs);
     if (o->batch == 0 || o->batch > 65536) return cz_fail(CZ_E_ARG, "a batch of %zu", o->batch);
+    if (!(o->noise_std >= 0.0) || o->noise_std > 1e6) return cz_fail(CZ_E_ARG, "noise_std %g", o->noise_std);
     if (o->top_k == 0) return cz_fail(CZ_E_ARG, "top_k is at least 1");
     if (!(o->feature_scale >= 0.0) || !(o->feature_rms > 0.0)) return cz_fail(CZ_E_ARG, "a feature scale below 0");
-    return CZ_OK;
+    return strcmp(o->method, "cozad") == 0 ? cz_cozad_options_check(&o->cozad) : CZ_OK;
 }
 
 static cz_status make_model(cz_trainer *t, cz_backbone *backbone)
@@ -195,6 +197,9 @@ cz_status cz_trainer_update(cz_trainer *t, double norms[CZ_HEAD_MAX_GROUPS])
         }
     }
     cz_adam_step(&t->adam, t->groups, head->groups, t->model->params, t->grads);
+    /* too late for a checkpoint of this step, but an earlier one stays as it is */
+    if (!isfinite(cz_dot(t->model->params, t->model->params, head->param_count)))
+        return cz_fail(CZ_E_DIVERGED, "a parameter is not finite");
     return CZ_OK;
 }
 
@@ -259,7 +264,12 @@ cz_status cz_trainer_keep(cz_trainer *t, const cz_checkpoint *c, cz_status statu
     char reason[1024];
     (void)snprintf(reason, sizeof reason, "%s", cz_last_error());
     const cz_status saved = cz_checkpoint_save(c, path);
-    if (saved != CZ_OK) return cz_fail(status, "%s; the checkpoint could not be written either", reason);
+    if (saved != CZ_OK && cz_checkpoint_exists(path))
+        return cz_fail(status, "%s at step %llu of %zu; an earlier state is in %s", reason, (unsigned long long)c->step,
+                       t->steps, path);
+    if (saved != CZ_OK)
+        return cz_fail(status, "%s at step %llu of %zu; there is no checkpoint", reason, (unsigned long long)c->step,
+                       t->steps);
     return cz_fail(status, "%s at step %llu of %zu; the state before it is in %s", reason, (unsigned long long)c->step,
                    t->steps, path);
 }

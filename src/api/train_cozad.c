@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Method "cozad": soft confident learning, contrastive learning and meta-learning around the detector (docs/math.md sections 4
  * to 6). */
+#include "api/cozad_settings.h"
 #include "api/trainer.h"
 #include "meta/meta.h"
 #include "meta/tasks.h"
@@ -42,115 +43,6 @@ typedef struct cozad {
     double began;
     size_t first_step;
 } cozad;
-
-/* ---- options ----------------------------------------------------------------------------------------------------- */
-
-/* Index of `value` among `names`, or CZ_E_ARG with all of them. */
-static cz_status choose(const char *option, const char *value, const char *const *names, size_t count, size_t *out)
-{
-    char known[160] = "";
-    for (size_t i = 0; i < count; i++) {
-        if (value != NULL && strcmp(value, names[i]) == 0) {
-            *out = i;
-            return CZ_OK;
-        }
-        const size_t used = strlen(known);
-        (void)snprintf(known + used, sizeof known - used, "%s%s", i > 0 ? ", " : "", names[i]);
-    }
-    return cz_fail(CZ_E_ARG, "%s \"%s\" is not one of: %s", option, value != NULL ? value : "", known);
-}
-
-static cz_status within(const char *option, double value, double low, double high)
-{
-    if (value >= low && value <= high) return CZ_OK;
-    return cz_fail(CZ_E_ARG, "%s %g is not within %g … %g", option, value, low, high);
-}
-
-static cz_status check_numbers(const cz_cozad_options *o)
-{
-    cz_status status;
-    CZ_TRY(within("kappa", o->kappa, 0.0, 1e6));
-    CZ_TRY(within("gamma", o->gamma, 0.0, 1e9));
-    CZ_TRY(within("lambda0", o->lambda0, 0.0, 1e3));
-    CZ_TRY(within("det_max", o->det_max, 0.0, 1e12));
-    CZ_TRY(within("weight_floor", o->weight_floor, 1e-12, 1.0));
-    CZ_TRY(within("weight_window", (double)o->weight_window, 16.0, 1e9));
-    CZ_TRY(within("lambda_cont", o->lambda_cont, 0.0, 1e6));
-    CZ_TRY(within("temperature", o->temperature, 1e-4, 1e6));
-    CZ_TRY(within("contrast_chunk", (double)o->contrast_chunk, 2.0, 65536.0));
-    CZ_TRY(within("query_share", o->query_share, 0.0, 0.95));
-    CZ_TRY(within("tasks", (double)o->tasks, 1.0, 4096.0));
-    CZ_TRY(within("inner_lr", o->inner_lr, 1e-12, 1e6));
-out:
-    return status;
-}
-
-static cz_status make_objective(cozad *c)
-{
-    cz_status status;
-    const cz_cozad_options *o = c->o;
-    size_t unit, anchor, decay, reduction;
-    CZ_TRY(choose("confidence_unit", o->confidence_unit, (const char *[]){"patch", "image"}, 2, &unit));
-    CZ_TRY(choose("weight_anchor", o->weight_anchor, (const char *[]){"median", "min", "none"}, 3, &anchor));
-    CZ_TRY(choose("decay", o->decay, (const char *[]){"matrices", "all"}, 2, &decay));
-    CZ_TRY(choose("loss_reduction", o->loss_reduction, (const char *[]){"mean", "sum"}, 2, &reduction));
-    cz_objective_init(&c->objective);
-    c->objective.weigh = o->scl && o->data_uncertainty;
-    c->objective.image_unit = unit == 1;
-    c->objective.top_k = c->t->options->top_k;
-    c->objective.confidence.kappa = o->kappa;
-    c->objective.confidence.floor = o->weight_floor;
-    c->objective.confidence.anchor = (cz_weight_anchor)anchor;
-    c->objective.confidence.hard = o->hard_cl != 0;
-    c->objective.contrast = o->contrast != 0;
-    c->objective.lambda_cont = o->lambda_cont;
-    c->objective.contrast_options.chunk = o->contrast_chunk;
-    c->objective.contrast_options.knn = o->knn;
-    c->objective.contrast_options.temperature = o->temperature;
-    c->objective.contrast_options.noise_std = c->t->options->noise_std;
-    c->objective.contrast_options.literal = o->contrast_literal != 0;
-    c->objective.sum = reduction == 1;
-    c->objective.decay_all = decay == 1;
-out:
-    return status;
-}
-
-static cz_status make_meta_options(cozad *c)
-{
-    cz_status status;
-    const cz_cozad_options *o = c->o;
-    size_t gradient, in;
-    CZ_TRY(
-        choose("meta_gradient", o->meta_gradient, (const char *[]){"exact", "first-order", "reptile"}, 3, &gradient));
-    CZ_TRY(choose("contrast_in", o->contrast_in, (const char *[]){"both", "inner", "outer"}, 3, &in));
-    cz_meta_options_init(&c->meta_options);
-    c->meta_options.gradient = o->meta ? (cz_meta_gradient)(gradient + 1) : CZ_META_OFF;
-    c->meta_options.inner_steps = o->inner_steps;
-    if (o->inner_steps == 0) c->meta_options.inner_steps = c->meta_options.gradient == CZ_META_REPTILE ? 5 : 1;
-    c->meta_options.inner_lr = o->inner_lr;
-    c->meta_options.contrast_inner = in != 2;
-    c->meta_options.contrast_outer = in != 1;
-out:
-    return status;
-}
-
-static cz_status make_uncertainty(cozad *c)
-{
-    cz_status status;
-    const cz_cozad_options *o = c->o;
-    size_t scale;
-    cz_uncertainty_options u;
-    CZ_TRY(choose("uncertainty_scale", o->uncertainty_scale, (const char *[]){"relative", "raw"}, 2, &scale));
-    cz_uncertainty_options_init(&u);
-    u.pairs = o->uncertainty_pairs;
-    u.lambda0 = o->lambda0;
-    u.gamma = o->scl && o->model_uncertainty ? o->gamma : 0.0;
-    u.det_max = o->det_max;
-    u.raw = scale == 1;
-    CZ_TRY(cz_uncertainty_init(&c->uncertainty, &u));
-out:
-    return status;
-}
 
 /* ---- making ------------------------------------------------------------------------------------------------------ */
 
@@ -210,12 +102,11 @@ static cz_status prepare(cozad *c)
     cz_status status;
     const cz_train_options *o = c->t->options;
     const size_t images = c->t->patches.set.count, per_image = cz_trainer_patches(c->t);
-    if (c->o->struct_size < sizeof *c->o)
-        return cz_fail(CZ_E_ARG, "cz_cozad_options: unknown struct_size %zu", c->o->struct_size);
-    CZ_TRY(check_numbers(c->o));
-    CZ_TRY(make_objective(c));
-    CZ_TRY(make_meta_options(c));
-    CZ_TRY(make_uncertainty(c));
+    cz_uncertainty_options uncertainty;
+    CZ_TRY(cz_cozad_objective(c->o, o->noise_std, o->top_k, &c->objective));
+    CZ_TRY(cz_cozad_meta(c->o, &c->meta_options));
+    CZ_TRY(cz_cozad_uncertainty(c->o, &uncertainty));
+    CZ_TRY(cz_uncertainty_init(&c->uncertainty, &uncertainty));
     if (images < 2) CZ_TRY(cz_fail(CZ_E_NO_IMAGES, "method \"cozad\" needs two photos at least"));
     c->batch = o->batch < images ? o->batch : images;
     if (c->batch < 2) c->batch = 2;

@@ -39,7 +39,9 @@ static cz_status train_step(plain *p, size_t epoch, size_t step, size_t first, s
     batch.features = t->features;
     batch.images = 1;
     const cz_head_noise noise = {t->options->seed, step, 0, NULL};
-    CZ_TRY(cz_head_forward(m->head, m->params, &batch, &noise, p->work));
+    status = cz_head_forward(m->head, m->params, &batch, &noise, p->work);
+    if (status == CZ_E_ARG) status = cz_fail(CZ_E_DIVERGED, "the detector's loss is not finite");
+    if (status != CZ_OK) return status;
     CZ_TRY(cz_head_loss(m->head, &batch, p->work, loss));
     cz_head_batch_state(m->head, p->work, t->batch_state);
     CZ_TRY(cz_head_backward(m->head, m->params, &batch, NULL, p->work, t->grads));

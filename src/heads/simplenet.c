@@ -393,6 +393,8 @@ static cz_status pass_end(cz_head_pass *pass, float *params, float *state)
             return cz_fail(CZ_E_ARG, "batch-norm statistics are not finite (features or parameters are not)");
         state[c] = (float)mean;
         state[k + c] = (float)(variance * rows / (rows - 1));
+        if (!isfinite(state[c]) || !isfinite(state[k + c]))
+            return cz_fail(CZ_E_ARG, "batch-norm statistics are beyond fp32");
     }
     return CZ_OK;
 }

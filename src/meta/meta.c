@@ -483,8 +483,14 @@ cz_status cz_meta_step(cz_meta *m, const cz_meta_call *call, float *grads, float
     memset(grads, 0, m->head->param_count * sizeof *grads);
     memset(batch_state, 0, m->head->state_count * sizeof *batch_state);
     meta_step s = {m, call, cz_uncertainty_lambda(call->uncertainty), grads, batch_state, report};
-    const cz_status status = steps[m->options.gradient](&s);
-    if (status != CZ_OK) return status;
+    const cz_uncertainty before = *call->uncertainty;
+    cz_status status = steps[m->options.gradient](&s);
+    if (status == CZ_OK && !isfinite(cz_dot(grads, grads, m->head->param_count)))
+        status = cz_fail(CZ_E_DIVERGED, "the meta-gradient is not finite");
+    if (status != CZ_OK) { /* as if the step had never been begun: a checkpoint may follow */
+        *call->uncertainty = before;
+        return status;
+    }
     push_scores(&s);
     finish_report(report, m, call->measure_drop);
     return CZ_OK;

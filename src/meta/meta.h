@@ -59,7 +59,7 @@ typedef struct cz_meta_call {
     bool measure_drop;
 } cz_meta_call;
 
-/* grads [param_count] = the meta-gradient; batch_state [state_count]: task mean of the query's batch statistics. */
+/* On failure uncertainty and windows are as before. grads [param_count] = the meta-gradient; batch_state [state_count]: task mean of the query's batch statistics. */
 cz_status cz_meta_step(cz_meta *meta, const cz_meta_call *call, float *grads, float *batch_state,
                        cz_meta_report *report);
 /* Inner loop alone (`cozad adapt`): params [param_count] are moved by S steps on `set`. before, after: the terms at both
