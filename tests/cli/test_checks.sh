@@ -16,7 +16,7 @@ copy() {
 copy
 expect 0 "$tree/scripts/check-man" "$cozad"
 copy
-sed -i '/begin$/,/end$/s/\\-\\-help/\\-\\-halp/' "$tree/docs/man/cozad-train.1"
+sed -i '/: begin$/,/: end$/s/\\-\\-help/\\-\\-halp/' "$tree/docs/man/cozad-train.1"
 expect 1 "$tree/scripts/check-man" "$cozad"
 stderr_has 'cozad-train.1 is behind'
 copy
