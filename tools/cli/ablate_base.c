@@ -162,7 +162,7 @@ static bool find_places(ablate_target *t, const char *root)
 static void name_target(const ablate *a, ablate_target *t, const char *wanted)
 {
     char plain[72];
-    (void)snprintf(plain, sizeof plain, "%s", wanted);
+    (void)snprintf(plain, sizeof plain, "%.71s", wanted);
     for (char *p = plain; *p != '\0'; p++) {
         if (!isalnum((unsigned char)*p) && strchr("._-", *p) == NULL) *p = '_';
     }

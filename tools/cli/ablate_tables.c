@@ -324,7 +324,7 @@ static json_t *tables_json(const tables *t)
 {
     json_t *all = json_object(), *targets = json_array();
     for (int table = ABLATE_FIRST_TABLE; table < ABLATE_FIRST_TABLE + ABLATE_TABLES; table++) {
-        char name[16];
+        char name[24];
         if (!t->a->plan.shown[table - ABLATE_FIRST_TABLE]) continue;
         (void)snprintf(name, sizeof name, "table%d", table);
         (void)json_object_set_new(all, name, table_json(t, table));

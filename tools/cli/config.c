@@ -152,7 +152,8 @@ int config_read(const char *path, const cli_option *options, size_t count, confi
         if (given[i] && option.kind == CLI_LIST) cli_list_free(&elsewhere.list);
         if (!fits) {
             char buffer[160], problem[200];
-            (void)snprintf(problem, sizeof problem, "is not %.170s", wanted_in_json(&option, buffer));
+            const char *wanted = wanted_in_json(&option, buffer);
+            (void)snprintf(problem, sizeof problem, "is not %.170s", wanted != NULL ? wanted : "right");
             return wrong(path, key, problem);
         }
         from_file[i] = !given[i];
