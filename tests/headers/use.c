@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every initialiser macro of the public headers, compiled as C17 and as C++17 by scripts/check-headers (never linked). */
 #include "cozad/cozad.h"
+#include "cozad/cozad_eval.h"
 #include "cozad/cozad_io.h"
 
 int use_initialisers(void);
