@@ -53,7 +53,8 @@ typedef enum cz_status {
     CZ_E_NO_SPACE = 11,   /* the disk is full */
     CZ_E_NO_IMAGES = 12,  /* nothing to train on or to score */
     CZ_E_INTERNAL = 13,   /* a broken promise of this library or of one below it */
-    CZ_E_DIVERGED = 14    /* training: a loss or gradient is not finite any more; the message names the term */
+    CZ_E_DIVERGED = 14,   /* training: a loss or gradient is not finite any more; the message names the term */
+    CZ_E_TRAINED_ON = 15  /* photos that must be new to the model were trained on; the message says which */
 } cz_status;
 
 /* One line about the calling thread's last failure; "" if none. Valid until the thread's next call. Never NULL. */
@@ -388,6 +389,81 @@ CZ_API void cz_model_scale(const cz_model *model, double *low, double *high);
 /* NULL for a model that was only inspected. */
 CZ_API cz_backbone *cz_model_backbone(const cz_model *model);
 
+/* ---- calibration: from scores to decisions (docs/calibration.md) ------------------------------------------------- */
+
+/* An image is anomalous when its score, rounded to float, is above the threshold. */
+typedef enum cz_threshold_rule {
+    CZ_RULE_FPR = 0, /* P(false-positive rate <= target) >= confidence, whatever the scores' distribution */
+    CZ_RULE_IQR = 1, /* Q3 + 1.5 (Q3 - Q1): no promise */
+    CZ_RULE_F1 = 2,  /* largest F1 on labelled images: no promise */
+    CZ_RULE_COST = 3 /* smallest cost_miss * misses + cost_alarm * false alarms on labelled images: no promise */
+} cz_threshold_rule;
+/* "fpr", "iqr", "f1", "cost" */
+CZ_API const char *cz_threshold_rule_name(cz_threshold_rule rule);
+
+typedef struct cz_calibrate_options {
+    size_t struct_size;
+    cz_threshold_rule rule;
+    double target, confidence;       /* CZ_RULE_FPR: 0.01, 0.95 */
+    double cost_miss, cost_alarm;    /* CZ_RULE_COST: 1, 1 */
+    double pixel_quantile;           /* of the normal photos' map pixels, in (0, 1]; 0.999 */
+    const cz_image_source *abnormal; /* photos with a defect, for CZ_RULE_F1 and CZ_RULE_COST; NULL: none */
+    int allow_training_photos;       /* 0: such photos are CZ_E_TRAINED_ON; 1: they are used, and the model says so */
+    int strict;                      /* 1: CZ_E_ARG when there are too few photos for the target */
+    size_t threads;
+    cz_cache_options cache;
+    cz_progress_fn progress;
+    cz_log_fn log;
+    void *ctx;
+} cz_calibrate_options;
+CZ_API void cz_calibrate_options_init(cz_calibrate_options *options);
+
+/* What a model knows of its calibration. A figure that the rule does not have is NaN. */
+typedef struct cz_calibration {
+    cz_threshold_rule rule;
+    double target, confidence;
+    double promise; /* CZ_RULE_FPR: the rate is at most this with that confidence; above `target`: too few photos */
+    double threshold;
+    double pixel_threshold, pixel_quantile;
+    const float *scores; /* [count] of the normal photos, ascending; belongs to the model */
+    size_t count;
+    size_t trained_on; /* photos of them that the model had learnt from */
+} cz_calibration;
+
+typedef struct cz_calibration_report {
+    cz_calibration calibration; /* its scores belong to the new model */
+    size_t images, abnormal;    /* scored */
+    size_t skipped;             /* could not be read or scored */
+    size_t repeated;            /* the same pixels as an earlier photo: counted once */
+    size_t trained_on;          /* also set with CZ_E_TRAINED_ON */
+    size_t order;               /* CZ_RULE_FPR: the threshold is the order-th smallest score */
+    size_t needed;              /* CZ_RULE_FPR: images that the target needs at the least */
+    double value;               /* CZ_RULE_F1: F1; CZ_RULE_COST: cost; both on these very photos */
+} cz_calibration_report;
+
+/* Scores normal photos that were held out from training and makes a copy of the model that decides. `model` stays as it is; a
+ * calibration that it has is replaced. `report` may be NULL. A photo that is also in `abnormal` is CZ_E_ARG. */
+CZ_API cz_status cz_calibrate(const cz_model *model, const cz_image_source *normal, const cz_calibrate_options *options,
+                              cz_model **out, cz_calibration_report *report);
+/* 1: calibrated, *out is filled; 0: not, *out is all zero. */
+CZ_API int cz_model_calibration(const cz_model *model, cz_calibration *out);
+
+/* Conformal p-value of a score: (1 + calibration scores at or above it) / (count + 1). NaN for a NaN score. */
+CZ_API double cz_p_value(const cz_calibration *calibration, double score);
+/* Benjamini and Hochberg (1995): found[i] = 1 for p-values that are called anomalous such that at most the share `rate` of those called
+ * so is expected to be normal. *total: how many. A p-value outside [0, 1] is CZ_E_ARG. */
+CZ_API cz_status cz_false_discovery(const double *p_values, size_t count, double rate, uint8_t *found, size_t *total);
+
+/* Have the scores moved since calibration? Two-sample Kolmogorov-Smirnov test. */
+typedef struct cz_drift {
+    double statistic; /* largest distance of the two distribution functions */
+    double p_value;   /* two-sided; exact up to 10^8 pairs, beyond that asymptotic */
+    double median, calibration_median;
+    size_t above; /* scores above the threshold */
+} cz_drift;
+/* CZ_E_ARG for an uncalibrated model, no scores, or one that is not finite. */
+CZ_API cz_status cz_measure_drift(const cz_model *model, const double *scores, size_t count, cz_drift *out);
+
 /* ---- scoring ------------------------------------------------------------------------------------------------ */
 
 typedef enum cz_map_kind {
@@ -408,14 +484,20 @@ typedef struct cz_session_options {
     const cz_fit *fit;           /* instead of the model's own; NULL: the model's. Copied. */
     cz_log_fn log;
     void *ctx;
+    /* 1: neither p-value nor decision nor regions. A calibrated model with another region, mask or fit than its own must be
+     * scored so, otherwise it is CZ_E_ARG: its threshold belongs to its own. */
+    int no_decision;
+    int regions;        /* 1: regions of the map above the pixel threshold; needs a map and a calibrated model */
+    size_t region_area; /* the smallest worth telling, pixels of the map; 0: 1 */
 } cz_session_options;
 #define CZ_SESSION_OPTIONS_INIT                                                                                        \
     {                                                                                                                  \
         sizeof(cz_session_options), 0, CZ_PRECISION_FP32, CZ_MAP_ORIGINAL, 1, CZ_CACHE_OPTIONS_INIT, NULL, NULL, NULL, \
-            NULL, NULL                                                                                                 \
+            NULL, NULL, 0, 0, 0                                                                                        \
     }
 
 typedef struct cz_session cz_session;
+struct cz_region; /* cozad_eval.h */
 
 /* Arrays belong to the session and are valid until its next call. NaN in a map or patch score: not inspected (outside
  * the region, in the ignore mask, or padding). Higher means more anomalous; the unit is the detector's own. */
@@ -424,8 +506,14 @@ typedef struct cz_result {
     size_t grid_width, grid_height;
     const float *patch_scores; /* [grid_height, grid_width] */
     size_t map_width, map_height;
-    const float *map; /* [map_height, map_width], NULL with CZ_MAP_NONE */
-    int from_cache;   /* 1 when the features came from the feature store */
+    const float *map;                  /* [map_height, map_width], NULL with CZ_MAP_NONE */
+    int from_cache;                    /* 1 when the features came from the feature store */
+    double p_value;                    /* conformal; NaN without calibration */
+    int decision;                      /* -1 unknown, 0 normal, 1 anomalous */
+    double threshold, pixel_threshold; /* that it was decided with; NaN without calibration */
+    const struct cz_region *regions; /* [region_count] of cozad_eval.h, the highest peak first; NULL unless asked for */
+    size_t region_count;             /* at most 1000 */
+    size_t region_total;             /* how many there are */
 } cz_result;
 
 /* Milliseconds of each stage of the last cz_score or cz_score_batch, for the whole call. */

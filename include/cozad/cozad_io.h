@@ -53,6 +53,10 @@ CZ_API cz_status cz_heatmap_write(const char *path, const float *map, size_t wid
                                   double high);
 /* Reads one back; free `*map` with cz_string_free. */
 CZ_API cz_status cz_heatmap_read(const char *path, float **map, size_t *width, size_t *height);
+/* Score maps as TIFF with one 32-bit float a pixel, as MVTec's evaluation code reads them; NaN stays NaN. Written atomically. */
+CZ_API cz_status cz_map_write_tiff(const char *path, const float *map, size_t width, size_t height);
+/* One floating-point sample of 32 or 64 bits a pixel, in strips; free `*map` with cz_string_free. */
+CZ_API cz_status cz_map_read_tiff(const char *path, float **map, size_t *width, size_t *height);
 /* The photo with the map over it (colours of increasing brightness, transparent at `low`, the same for all images of one
  * low, high); NaN leaves the photo as it is, darkened. Result RGB8 of the photo's size; map: [height, width] of the photo. */
 CZ_API cz_status cz_overlay(const cz_image *photo, const float *map, double low, double high, cz_picture *out);

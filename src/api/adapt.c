@@ -3,7 +3,6 @@
 #include "api/cozad_settings.h"
 #include "api/patches.h"
 #include "meta/meta.h"
-#include "tensor/tensors.h"
 #include "util/alloc.h"
 #include "util/sha256.h"
 #include "util/threads.h"
@@ -38,83 +37,6 @@ typedef struct adapter {
     size_t *first;   /* [shown + 1] rows of each */
     cz_terms before, after;
 } adapter;
-
-/* ---- a copy of the model ------------------------------------------------------------------------------------------ */
-
-static cz_status copy_prep(const cz_prep *from, cz_prep *out)
-{
-    *out = *from;
-    out->ignore = NULL;
-    if (from->ignore == NULL) return CZ_OK;
-    const size_t count = from->ignore_width * from->ignore_height;
-    out->ignore = cz_alloc(count);
-    if (out->ignore == NULL) return CZ_E_MEMORY;
-    memcpy(out->ignore, from->ignore, count);
-    return CZ_OK;
-}
-
-/* Tensors and texts of other parts, but for what was measured with the old parameters. */
-static cz_status copy_extra(const cz_tensors *from, cz_tensors **out)
-{
-    cz_status status;
-    if (from == NULL) return CZ_OK;
-    CZ_TRY(cz_tensors_create(out));
-    for (size_t i = 0; i < cz_tensors_count(from); i++) {
-        cz_tensor_view view;
-        CZ_TRY(cz_tensors_get(from, i, &view));
-        const bool measured = strncmp(view.name, "calib.", 6) == 0 || strncmp(view.name, "quant.", 6) == 0;
-        if (!measured) CZ_TRY(cz_tensors_add(*out, &view));
-    }
-    for (size_t i = 0; i < cz_tensors_metadata_count(from); i++) {
-        const char *key, *value;
-        CZ_TRY(cz_tensors_metadata_at(from, i, &key, &value));
-        CZ_TRY(cz_tensors_set_metadata(*out, key, value));
-    }
-out:
-    return status;
-}
-
-static cz_status copy_head(adapter *a)
-{
-    cz_status status;
-    const cz_model *from = a->source;
-    cz_model *m = a->model;
-    cz_head_config config = from->head->config;
-    config.weight_both = a->settings.weight_both != 0;
-    CZ_TRY(cz_head_create(from->detector, &config, &m->head));
-    m->params = cz_alloc_array(m->head->param_count, sizeof *m->params);
-    m->state = cz_alloc_array(m->head->state_count, sizeof *m->state);
-    if (m->params == NULL || m->state == NULL) return CZ_E_MEMORY;
-    memcpy(m->params, from->params, m->head->param_count * sizeof *m->params);
-    if (m->head->state_count > 0) memcpy(m->state, from->state, m->head->state_count * sizeof *m->state);
-out:
-    return status;
-}
-
-static cz_status copy_model(adapter *a)
-{
-    cz_status status;
-    const cz_model *from = a->source;
-    CZ_TRY(cz_model_create(&a->model));
-    cz_model *m = a->model;
-    m->backbone = cz_backbone_retain(from->backbone);
-    m->feature_scale = from->feature_scale;
-    m->top_k = from->top_k;
-    m->taps = cz_strdup(from->taps);
-    m->detector = cz_strdup(from->detector);
-    m->backbone_name = cz_strdup(from->backbone_name);
-    m->backbone_sha256 = cz_strdup(from->backbone_sha256);
-    m->meta = json_deep_copy(from->meta);
-    if (m->taps == NULL || m->detector == NULL || m->backbone_name == NULL || m->backbone_sha256 == NULL) {
-        return CZ_E_MEMORY;
-    }
-    if (m->meta == NULL) return cz_fail(CZ_E_MEMORY, "out of memory");
-    CZ_TRY(copy_prep(&from->prep, &m->prep));
-    CZ_TRY(copy_extra(from->extra, &m->extra));
-    CZ_TRY(copy_head(a));
-out:
-    return status;
-}
 
 /* ---- settings ----------------------------------------------------------------------------------------------------- */
 
@@ -274,7 +196,9 @@ static cz_status run(adapter *a, const cz_image_source *images)
     cz_status status;
     const cz_adapt_options *o = a->options;
     CZ_TRY(read_settings(a));
-    CZ_TRY(copy_model(a));
+    cz_head_config config = a->source->head->config;
+    config.weight_both = a->settings.weight_both != 0;
+    CZ_TRY(cz_model_copy(a->source, &config, &a->model));
     const cz_patch_options patches = {.backbone = a->model->backbone,
                                       .source = images,
                                       .taps = a->model->taps,

@@ -127,6 +127,7 @@ static void work(worker *w)
             (void)pthread_mutex_lock(&j->lock);
         }
         j->done++;
+        if (status == CZ_OK) cz_feature_set_release_pages(j->set, index); /* checking its sum has read all of it */
         if (status != CZ_OK) {
             cz_free(item->valid);
             memset(item, 0, sizeof *item);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/model.h"
 
+#include "api/calibration.h"
 #include "tensor/tensors.h"
 #include "util/alloc.h"
 
@@ -38,6 +39,7 @@ void cz_model_close(cz_model *m)
     json_decref(m->meta);
     free(m->json);
     cz_tensors_close(m->extra);
+    cz_calibration_free(m->calibration);
     cz_free(m);
 }
 
@@ -267,6 +269,7 @@ cz_status cz_model_parse(const uint8_t *data, size_t size, cz_model **out)
     }
     CZ_TRY(read_settings(tensors, m));
     CZ_TRY(keep_extra(tensors, m));
+    CZ_TRY(cz_calibration_read(m));
     CZ_TRY(cz_model_refresh_json(m));
     *out = m;
     m = NULL;

@@ -28,6 +28,7 @@ struct cz_model {
     json_t *meta;      /* the whole JSON, unknown keys included */
     char *json;        /* the same as text */
     cz_tensors *extra; /* tensors of other parts (calib. quant. backbone. …) and unknown ones */
+    struct cz_stored_calibration *calibration; /* NULL: none; api/calibration.h */
 };
 
 /* A model without backbone from a file's bytes. Every tensor and setting is checked. */
@@ -35,6 +36,9 @@ cz_status cz_model_parse(const uint8_t *data, size_t size, cz_model **out);
 /* Empty, one reference. */
 cz_status cz_model_create(cz_model **out);
 cz_model *cz_model_retain(cz_model *model);
+/* A model with the same parameters, uncalibrated. `config` NULL: nothing else changes; else the copy's head has it and its parameters
+ * are going to change, so that what was measured with the old ones (quant.) is left out too. */
+cz_status cz_model_copy(const cz_model *from, const cz_head_config *config, cz_model **out);
 /* Makes `json` from `meta`. */
 cz_status cz_model_refresh_json(cz_model *model);
 

@@ -3,9 +3,7 @@
 #ifndef CZ_METRICS_AUROC_H
 #define CZ_METRICS_AUROC_H
 
+#include "metrics/key.h"
 #include "util/status.h"
-
-/* Order-preserving 32-bit key of a float: x < y implies key(x) < key(y); -0 and 0 have one key, NaN has the lowest. */
-uint32_t cz_float_key(float value);
 
 #endif

@@ -67,7 +67,8 @@ const char *cz_status_name(cz_status status)
                                         "disk full",
                                         "no images",
                                         "internal error",
-                                        "diverged"};
+                                        "diverged",
+                                        "photos were trained on"};
     const size_t index = (size_t)status;
     return index < sizeof names / sizeof *names ? names[index] : "unknown status";
 }

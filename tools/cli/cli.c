@@ -25,6 +25,7 @@ int cli_exit_code(cz_status status)
     case CZ_E_LIMIT:
     case CZ_E_UNSUPPORTED:
     case CZ_E_NO_IMAGES:
+    case CZ_E_TRAINED_ON:
         return CLI_SOME_FAILED;
     case CZ_E_MODEL:
     case CZ_E_WEIGHTS:

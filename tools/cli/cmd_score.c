@@ -171,7 +171,8 @@ static int write_page(const run *r, const cz_model *model)
                                      strncmp(cz_backbone_name(backbone), "random:", 7) == 0);
     }
     report_set_scale(page, r->a->pictures.low, r->a->pictures.high);
-    if (r->a->gate != NULL) report_set_threshold(page, r->a->threshold);
+    if (r->a->gate != NULL && status == CZ_OK)
+        status = report_set_threshold(page, r->a->threshold, "as given with --gate");
     if (status == CZ_OK) status = report_write(page, r->a->report);
     if (status != CZ_OK) return cli_fail(status);
     cli_note("%s: written", r->a->report);

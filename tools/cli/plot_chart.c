@@ -2,6 +2,7 @@
 #include "plot_chart.h"
 
 #include "report_internal.h"
+#include "svg.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -43,42 +44,6 @@ bool plot_chart_has_values(const plot_chart *chart, const plot_log *logs, size_t
 
 /* ---- numbers on axes ------------------------------------------------------------------------------------------------ */
 
-/* 1, 2 or 5 times a power of ten, so that about `wanted` of them fill `span`. */
-static double nice_step(double span, double wanted)
-{
-    const double raw = span / wanted, power = pow(10.0, floor(log10(raw))), rest = raw / power;
-    return power * (rest < 1.5 ? 1 : rest < 3.5 ? 2 : rest < 7.5 ? 5 : 10);
-}
-
-/* "4.50e-06" becomes "4.5e-6": shorter. */
-static void tidy_exponent(char *text)
-{
-    char *e = strchr(text, 'e');
-    if (e == NULL) return;
-    char *digits = e + (e[1] == '-' || e[1] == '+' ? 2 : 1), *to = e[1] == '-' ? e + 2 : e + 1;
-    while (*digits == '0' && digits[1] != '\0') digits++;
-    memmove(to, digits, strlen(digits) + 1);
-}
-
-/* As many digits as tell neighbouring marks apart. */
-static void format_mark(double value, double step, double largest, char text[32])
-{
-    const int order = (int)floor(log10(step) + 1e-9);
-    if (fabs(value) < 0.5 * step) {
-        (void)snprintf(text, 32, "0");
-    } else if (largest >= 1e6 || order < -5) {
-        const int digits = (int)floor(log10(fabs(value)) + 1e-9) - order;
-        (void)snprintf(text, 32, "%.*e", digits < 0 ? 0 : digits > 12 ? 12 : digits, value);
-        tidy_exponent(text);
-    } else {
-        (void)snprintf(text, 32, "%.*f", order < 0 ? -order : 0, value);
-    }
-    if (text[0] == '-') { /* a true minus sign, as wide as a digit */
-        memmove(text + 3, text + 1, strlen(text));
-        memcpy(text, "\xe2\x88\x92", 3);
-    }
-}
-
 static void format_steps(double step, char text[32])
 {
     if (step >= 1e6)
@@ -96,7 +61,7 @@ static void find_epochs(const plot_log *log, plot_axis *axis)
     const double first = log->rows[0].value[PLOT_EPOCH];
     const double epochs = log->rows[log->count - 1].value[PLOT_EPOCH] - first;
     if (!(epochs >= 1)) return;
-    const double step = fmax(1, nice_step(epochs, 7));
+    const double step = fmax(1, svg_nice_step(epochs, 7));
     double next = (floor(first / step) + 1) * step;
     for (size_t i = 0; i < log->count && axis->epoch_count < PLOT_EPOCH_MARKS; i++) {
         const double epoch = log->rows[i].value[PLOT_EPOCH];
@@ -147,7 +112,7 @@ static void print_epochs(const plot_axis *axis, bool numbers, FILE *f)
 
 static void print_steps(const plot_axis *axis, FILE *f)
 {
-    const double step = fmax(1, nice_step(axis->high - axis->low, 5));
+    const double step = fmax(1, svg_nice_step(axis->high - axis->low, 5));
     for (double k = fmax(0, ceil(axis->low / step)); k * step <= axis->high; k++) {
         char text[32];
         format_steps(k * step, text);
@@ -231,12 +196,12 @@ static size_t linear_marks(const frame *fr, mark *marks)
 {
     const bool log = fr->chart->logarithmic;
     const double low = log ? pow(10, fr->low) : fr->low, high = log ? pow(10, fr->high) : fr->high;
-    const double step = nice_step(high - low, 4), largest = fmax(fabs(low), fabs(high));
+    const double step = svg_nice_step(high - low, 4), largest = fmax(fabs(low), fabs(high));
     size_t count = 0;
     for (double k = ceil(low / step); k * step <= high && count < MAX_MARKS; k++) {
         const double y = log ? log10(k * step) : k * step;
         marks[count].at = (fr->high - y) / (fr->high - fr->low);
-        format_mark(k * step, step, largest, marks[count++].text);
+        svg_format_mark(k * step, step, largest, marks[count++].text);
     }
     return count;
 }
@@ -253,39 +218,12 @@ static size_t find_marks(const frame *fr, mark *marks)
             if (y < fr->low || y > fr->high) continue;
             marks[count].at = (fr->high - y) / span;
             (void)snprintf(marks[count].text, sizeof marks->text, "%.3g", pow(10, y));
-            tidy_exponent(marks[count++].text);
+            svg_tidy_exponent(marks[count++].text);
         }
     return count >= 2 ? count : linear_marks(fr, marks);
 }
 
 /* ---- lines ---------------------------------------------------------------------------------------------------------- */
-
-/* Writes a path in whole units, each point relative to the one before: about six bytes a point. */
-typedef struct pen {
-    FILE *f;
-    long x, y;
-    bool down, relative;
-} pen;
-
-static void put_number(FILE *f, long value, bool space)
-{
-    (void)fprintf(f, space && value >= 0 ? " %ld" : "%ld", value);
-}
-
-static void pen_to(pen *p, long x, long y)
-{
-    if (!p->down) {
-        (void)fprintf(p->f, "M%ld %ld", x, y);
-    } else if (x != p->x || y != p->y) {
-        if (!p->relative) (void)fputc('l', p->f);
-        put_number(p->f, x - p->x, p->relative);
-        put_number(p->f, y - p->y, true);
-        p->relative = true;
-    }
-    p->down = true;
-    p->x = x;
-    p->y = y;
-}
 
 static long unit_x(const frame *fr, double x)
 {
@@ -299,7 +237,7 @@ static long unit_y(const frame *fr, double y)
 }
 
 /* The smallest and the largest value of every column, in the order in which they came. */
-static void put_columns(const frame *fr, const plot_series *s, pen *p)
+static void put_columns(const frame *fr, const plot_series *s, svg_pen *p)
 {
     for (size_t i = 0; i < s->count;) {
         const double column = floor(across(fr->axis, s->x[i]) * COLUMNS);
@@ -309,15 +247,15 @@ static void put_columns(const frame *fr, const plot_series *s, pen *p)
             if (s->y[last] > s->y[high]) high = last;
         }
         const size_t one = low < high ? low : high, other = low < high ? high : low;
-        pen_to(p, unit_x(fr, s->x[one]), unit_y(fr, s->y[one]));
-        if (other != one) pen_to(p, unit_x(fr, s->x[other]), unit_y(fr, s->y[other]));
+        svg_pen_to(p, unit_x(fr, s->x[one]), unit_y(fr, s->y[one]));
+        if (other != one) svg_pen_to(p, unit_x(fr, s->x[other]), unit_y(fr, s->y[other]));
         i = last;
     }
 }
 
-static void put_points(const frame *fr, const double *x, const double *y, size_t count, pen *p)
+static void put_points(const frame *fr, const double *x, const double *y, size_t count, svg_pen *p)
 {
-    for (size_t i = 0; i < count; i++) pen_to(p, unit_x(fr, x[i]), unit_y(fr, y[i]));
+    for (size_t i = 0; i < count; i++) svg_pen_to(p, unit_x(fr, x[i]), unit_y(fr, y[i]));
 }
 
 static void print_series(const frame *fr, size_t log, size_t quantity, FILE *f)
@@ -328,7 +266,7 @@ static void print_series(const frame *fr, size_t log, size_t quantity, FILE *f)
     const bool dashed = fr->log_count > 1 && quantity == 1;
     const size_t colour = fr->log_count > 1 ? log : quantity;
     if (s->smooth_count > 0 && plot_chart_shows_steps(fr->log_count)) {
-        pen p = {.f = f};
+        svg_pen p = {.f = f};
         (void)fprintf(f, "<path class=\"r c%zu\" d=\"", colour);
         if (s->count > 2 * COLUMNS)
             put_columns(fr, s, &p);
@@ -336,7 +274,7 @@ static void print_series(const frame *fr, size_t log, size_t quantity, FILE *f)
             put_points(fr, s->x, s->y, s->count, &p);
         (void)fputs("\"/>", f);
     }
-    pen p = {.f = f};
+    svg_pen p = {.f = f};
     (void)fprintf(f, "<path class=\"s c%zu%s\" data-n=\"", colour, dashed ? " d" : "");
     if (fr->log_count > 1) report_put_text(f, fr->logs[log].name);
     if (fr->log_count > 1 && fr->quantities > 1) (void)fputs(", ", f);
