@@ -4,10 +4,17 @@ _cozad() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb=${COMP_WORDS[1]:-} options words=
     COMPREPLY=()
     if [ "$COMP_CWORD" = 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W "train score eval adapt plot info features weights cache bench synth ablate --help --version" -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W "train score eval metrics compare adapt calibrate drift plot info features weights data cache bench synth ablate --help --version" -- "$current")
         return
     fi
     case $verb in
+    data)
+        if [ "$COMP_CWORD" = 2 ]; then
+            mapfile -t COMPREPLY < <(compgen -W "check --help" -- "$current")
+            return
+        fi
+        verb="$verb ${COMP_WORDS[2]}"
+        ;;
     weights)
         if [ "$COMP_CWORD" = 2 ]; then
             mapfile -t COMPREPLY < <(compgen -W "list inspect convert verify fetch --help" -- "$current")
@@ -19,7 +26,7 @@ _cozad() {
     case $verb:$previous in
     "train:--normal") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "train:--data") return ;;
-    "train:--layout") words="auto mvtec csv" ;;
+    "train:--layout") words="auto mvtec loco visa btad kolektor kolektor2 rsdd dagm dtd_synthetic headct brainmri br35h viaduct magnetic_tile folder csv jsonl yesno" ;;
     "train:--source") return ;;
     "train:--roi") return ;;
     "train:--ignore-mask") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
@@ -83,6 +90,9 @@ _cozad() {
     "score:--range") return ;;
     "score:--report") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "score:--gate") return ;;
+    "score:--fdr") return ;;
+    "score:--min-area") return ;;
+    "score:--mm-per-pixel") return ;;
     "score:--roi") return ;;
     "score:--ignore-mask") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "score:--fit") words="squash letterbox crop" ;;
@@ -93,13 +103,44 @@ _cozad() {
     "score:--max-pixels") return ;;
     "eval:--model" | "eval:-m") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "eval:--data") return ;;
-    "eval:--layout") words="auto mvtec csv yesno" ;;
+    "eval:--layout") return ;;
+    "eval:--category") return ;;
+    "eval:--normal") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "eval:--abnormal") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "eval:--masks") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "eval:--at") return ;;
+    "eval:--threshold") return ;;
+    "eval:--pixel-threshold") return ;;
+    "eval:--min-area") return ;;
+    "eval:--mm-per-pixel") return ;;
+    "eval:--resamples") return ;;
+    "eval:--seed") return ;;
+    "eval:--best-of") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "eval:--report") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "eval:--overlays") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "eval:--save-scores") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "eval:--save-maps") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "eval:--suite") return ;;
+    "eval:--root") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "eval:--visa-model") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "eval:--threads") return ;;
     "eval:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "eval:--cache-limit") return ;;
     "eval:--max-pixels") return ;;
+    "metrics:--maps") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "metrics:--data") return ;;
+    "metrics:--at") return ;;
+    "metrics:--threshold") return ;;
+    "metrics:--pixel-threshold") return ;;
+    "metrics:--min-area") return ;;
+    "metrics:--mm-per-pixel") return ;;
+    "metrics:--resamples") return ;;
+    "metrics:--seed") return ;;
+    "metrics:--threads") return ;;
+    "metrics:--max-pixels") return ;;
+    "compare:--method") words="delong bootstrap" ;;
+    "compare:--resamples") return ;;
+    "compare:--seed") return ;;
     "adapt:--model" | "adapt:-m") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "adapt:--normal") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "adapt:--photos" | "adapt:-k") return ;;
@@ -112,6 +153,26 @@ _cozad() {
     "adapt:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "adapt:--cache-limit") return ;;
     "adapt:--max-pixels") return ;;
+    "calibrate:--model" | "calibrate:-m") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "calibrate:--normal") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "calibrate:--output" | "calibrate:-o") return ;;
+    "calibrate:--rule") words="fpr iqr f1 cost" ;;
+    "calibrate:--fpr") return ;;
+    "calibrate:--confidence") return ;;
+    "calibrate:--abnormal") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "calibrate:--cost-miss") return ;;
+    "calibrate:--cost-alarm") return ;;
+    "calibrate:--pixel-quantile") return ;;
+    "calibrate:--threads") return ;;
+    "calibrate:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "calibrate:--cache-limit") return ;;
+    "calibrate:--max-pixels") return ;;
+    "drift:--model" | "drift:-m") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "drift:--level") return ;;
+    "drift:--threads") return ;;
+    "drift:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "drift:--cache-limit") return ;;
+    "drift:--max-pixels") return ;;
     "plot:--output" | "plot:-o") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "features:--tap") return ;;
     "features:--output" | "features:-o") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
@@ -126,6 +187,8 @@ _cozad() {
     "features:--max-pixels") return ;;
     "weights fetch:--mirror") return ;;
     "weights fetch:--to") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "data check:--layout") words="auto mvtec loco visa btad kolektor kolektor2 rsdd dagm dtd_synthetic headct brainmri br35h viaduct magnetic_tile folder csv jsonl yesno" ;;
+    "data check:--max-pixels") return ;;
     "cache:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "cache:--keep") return ;;
     "bench:--taps") return ;;
@@ -160,9 +223,13 @@ _cozad() {
     fi
     case $verb in
     "train") options="--normal --data --layout --source --roi --ignore-mask --image-size --fit --resize --max-pixels --output --method --literal --epochs --batch --patches-per-image --lr-adaptor --lr-discriminator --seed --threads --backbone --taps --feature-width --feature-scale --detector --hidden-width --noise-std --margin-positive --margin-negative --top-k --simplenet-compat --scl --data-uncertainty --model-uncertainty --hard-cl --confidence-unit --weight-anchor --weight-both --weight-floor --weight-window --kappa --gamma --lambda0 --uncertainty-pairs --uncertainty-scale --det-max --decay --loss-reduction --contrast --lambda-cont --knn --temperature --contrast-chunk --contrast-literal --contrast-in --meta --meta-gradient --tasks --inner-steps --inner-lr --query-share --balance --config --print-config --log --checkpoint-every --resume --cache-dir --cache-limit --no-cache --json --quiet --help" ;;
-    "score") options="--model --backbone --maps --overlay --range --report --gate --roi --ignore-mask --fit --batch --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
-    "eval") options="--model --backbone --data --layout --report --overlays --threads --cache-dir --cache-limit --no-cache --max-pixels --json --quiet --help" ;;
+    "score") options="--model --backbone --maps --overlay --range --report --gate --fdr --no-decision --regions --min-area --mm-per-pixel --roi --ignore-mask --fit --batch --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
+    "eval") options="--model --backbone --data --layout --category --normal --abnormal --masks --at --threshold --pixel-threshold --min-area --mm-per-pixel --resamples --seed --exact --simplenet-compat --best-of --report --overlays --save-scores --save-maps --suite --root --visa-model --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
+    "metrics") options="--maps --data --at --threshold --pixel-threshold --min-area --mm-per-pixel --resamples --seed --exact --simplenet-compat --threads --max-pixels --json --csv --quiet --help" ;;
+    "compare") options="--method --resamples --seed --json --quiet --help" ;;
     "adapt") options="--model --normal --photos --output --steps --inner-lr --patches-per-image --seed --backbone --threads --cache-dir --cache-limit --no-cache --max-pixels --json --quiet --help" ;;
+    "calibrate") options="--model --normal --output --rule --fpr --confidence --strict --abnormal --cost-miss --cost-alarm --pixel-quantile --allow-training-photos --backbone --threads --cache-dir --cache-limit --no-cache --max-pixels --json --quiet --help" ;;
+    "drift") options="--model --level --backbone --threads --cache-dir --cache-limit --no-cache --max-pixels --json --quiet --help" ;;
     "plot") options="--output --json --quiet --help" ;;
     "info") options="--json --quiet --help" ;;
     "features") options="--backbone --tap --output --tensor --patch-taps --feature-width --feature-scale --image-size --fit --resize --threads --max-pixels --quiet --help" ;;
@@ -171,6 +238,7 @@ _cozad() {
     "weights convert") options="--quiet --help" ;;
     "weights verify") options="--json --quiet --help" ;;
     "weights fetch") options="--mirror --to --quiet --help" ;;
+    "data check") options="--layout --max-pixels --json --quiet --help" ;;
     "cache") options="--cache-dir --keep --json --quiet --help" ;;
     "bench") options="--backbone --taps --image-size --photo-size --batch --threads --repeat --json --quiet --help" ;;
     "synth") options="--scenes --normal --test-good --test-bad --size --seed --force --json --quiet --help" ;;

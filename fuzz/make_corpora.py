@@ -48,3 +48,14 @@ write("pth/pickle", b"\x80\x02}q\x00X\x01\x00\x00\x00aK\x01s.")
 write("model/empty.cozad", safetensors([], {"cozad": "{}"}))
 model = {"format_version": "1.0", "method": "simplenet", "backbone": {"name": "resnet18", "sha256": "0" * 64}}
 write("model/short.cozad", safetensors([("head.adaptor.weight", "F32", [4, 4])], {"cozad": json.dumps(model)}))
+for name, text in {
+    "plain.csv": b"path,split,label,mask,category\na.png,train,0,,nut\nb/c.png,test,1,m/c.png,nut\n",
+    "quotes.csv": b'\xef\xbb\xbfPath,"label"\r\n"a, ""b"".png",1\r\n\r\n"c\r\nd.png",\r\n',
+    "leaves.csv": b"path,mask\na/../../b.png,/etc/passwd\n",
+    "twice.csv": b"path,label\na.png,0\n./a.png,1\n",
+    "open.csv": b'path\n"a.png\n',
+    "rows.jsonl": b'{"path": "a.png", "label": 0}\n\n{"path": "b.png", "mask": ["m/0.png", "m/1.png"], "split": "test"}\n',
+    "wrong.jsonl": b'{"path": "../a.png"}\n{"path": 7}\n',
+}.items():
+    os.makedirs(os.path.join(here, "manifest"), exist_ok=True)
+    write("manifest/" + name, text)

@@ -4,9 +4,9 @@
 
 #include "util/alloc.h"
 #include "util/file.h"
+#include "util/names.h"
 
 #include <string.h>
-#include <strings.h>
 
 typedef struct magic {
     size_t at;
@@ -219,14 +219,5 @@ out:
 
 int cz_picture_is_name(const char *path)
 {
-    static const char *const extensions[] = {"jpg", "jpeg", "jpe", "jfif", "png", "tif",  "tiff", "bmp",  "dib", "pgm",
-                                             "ppm", "pnm",  "pbm", "webp", "gif", "heic", "heif", "avif", "jxl", "jp2"};
-    if (!path) return 0;
-    const char *name = strrchr(path, '/');
-    name = name ? name + 1 : path;
-    const char *dot = strrchr(name, '.');
-    if (!dot || *name == '.') return 0; /* hidden files, such as the "._photo.jpg" that some systems leave on disks */
-    for (size_t i = 0; i < sizeof(extensions) / sizeof(extensions[0]); i++)
-        if (strcasecmp(dot + 1, extensions[i]) == 0) return 1;
-    return 0;
+    return path && cz_name_is_picture(path);
 }

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The fuzz corpora as ordinary tests, with any compiler (label fuzz).
-set(fuzz_targets safetensors pth image)
+set(fuzz_targets safetensors pth image manifest)
 if(EXISTS ${PROJECT_SOURCE_DIR}/src/api/model.c)
   list(APPEND fuzz_targets model)
 endif()

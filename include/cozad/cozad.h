@@ -90,6 +90,10 @@ typedef struct cz_image {
     cz_pixel_format format;
 } cz_image;
 
+/* SHA-256 over width, height, format and pixel rows: what a model remembers its photos by (`pixels_sha256` in cz_model_json).
+ * It is that of the decoded pixels, not of the file. */
+CZ_API void cz_image_sha256(const cz_image *image, uint8_t digest[32]);
+
 /* Where training images come from: decoding stays with the caller. `load` fills *out with pixels that stay valid until
  * `release` (may be NULL) is called for the same index; it is called from one thread at a time, but not necessarily
  * the one that called cz_train. A load that fails skips the image with a log line. `name` (may be NULL) is for

@@ -26,9 +26,9 @@ typedef struct cz_sample {
     const char *category;     /* product: "screw"; "" where the set has only one and no name for it */
     const char *kind;         /* "good", or the defect's name; "" when the layout does not say */
     const char *const *masks; /* [mask_count] files whose union is the truth (MVTec LOCO has several) */
-    size_t mask_count;        /* 0: none */
+    size_t mask_count;        /* 0: none; normal samples may have masks too, which should be empty */
     cz_mask_rule mask_rule;
-    int label; /* -1 unknown, 0 normal, 1 anomalous */
+    int label; /* -1 unknown, 0 normal, 1 anomalous. -1 with masks (KolektorSDD and KolektorSDD2): anomalous unless they are empty */
     cz_split split;
 } cz_sample;
 
@@ -37,13 +37,14 @@ typedef struct cz_dataset cz_dataset;
 /* `layout`: "mvtec" (also AD 2, 3D-AD's colour images, one category or a folder of them), "loco", "visa", "btad", "kolektor",
  * "kolektor2", "rsdd", "dagm", "dtd_synthetic", "headct", "brainmri", "br35h", "viaduct", "magnetic_tile", "folder", "csv" (split.csv or
  * manifest.csv), "jsonl" (manifest.jsonl), "yesno"; NULL or "auto": detected. Only names and tables are read, no picture. A path that
- * leaves `root`, a malformed table or a layout that is not there is CZ_E_FORMAT or CZ_E_IO and says what and where. Samples are sorted
- * by category, split, path. */
+ * leaves `root` or a malformed table is CZ_E_FORMAT, a layout that is not there CZ_E_NO_IMAGES; messages say what and where. Samples are
+ * sorted by category, split, path. */
 CZ_API cz_status cz_dataset_open(const char *root, const char *layout, cz_dataset **out);
 /* A manifest (CSV or JSON Lines: path, split, label, mask, category, any subset but path) whose paths lie below its own folder. */
 CZ_API cz_status cz_dataset_open_manifest(const char *path, cz_dataset **out);
 /* Plain folders: every picture below `normal` is label 0, below `abnormal` (may be NULL) label 1 with its mask NAME.*, NAME_mask.* below
- * `masks` (may be NULL). */
+ * `masks` (may be NULL), in the same folder as below `abnormal` or in `masks` itself. All are test samples; `relative` begins with
+ * "normal/" or "abnormal/", `kind` is the folder below `abnormal`. */
 CZ_API cz_status cz_dataset_open_folders(const char *normal, const char *abnormal, const char *masks, cz_dataset **out);
 CZ_API void cz_dataset_close(cz_dataset *d);
 CZ_API const char *cz_dataset_layout(const cz_dataset *d);
@@ -52,6 +53,9 @@ CZ_API size_t cz_dataset_count(const cz_dataset *d);
 CZ_API const cz_sample *cz_dataset_at(const cz_dataset *d, size_t index);
 CZ_API size_t cz_dataset_categories(const cz_dataset *d);
 CZ_API const char *cz_dataset_category(const cz_dataset *d, size_t index);
+/* Mask files that no picture goes with, in layouts where masks have a place of their own. */
+CZ_API size_t cz_dataset_stray_masks(const cz_dataset *d);
+CZ_API const char *cz_dataset_stray_mask(const cz_dataset *d, size_t index);
 /* The known layouts, NULL behind the last. */
 CZ_API const char *cz_dataset_layout_name(size_t index);
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Scoring: one session, one thread of the caller, buffers made once. */
+#include "api/calibration.h"
 #include "api/extract.h"
-#include "api/model.h"
+#include "calibrate/conformal.h"
 #include "calibrate/score_map.h"
+#include "cozad/cozad_eval.h"
 #include "heads/compose.h"
 #include "util/alloc.h"
 #include "util/threads.h"
@@ -11,11 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MAX_REGIONS ((size_t)1000)
+
 /* What one image of a call gets; kept until the session's next call. */
 typedef struct output {
     float *patches; /* [P] */
     float *map;     /* [map_room] */
     size_t map_room;
+    cz_region *regions; /* [MAX_REGIONS], made when first asked for */
 } output;
 
 struct cz_session {
@@ -23,6 +28,8 @@ struct cz_session {
     cz_prep prep; /* the model's own, or with what the options replace */
     size_t threads, batch, grid_w, grid_h, grid;
     cz_map_kind map_kind;
+    bool decide, regions; /* with the model's calibration */
+    size_t region_area;
     cz_extractor *extractor;
     cz_extracted *extracted; /* [batch] */
     cz_pooler *pooler;
@@ -44,6 +51,7 @@ void cz_session_close(cz_session *s)
     for (size_t i = 0; i < s->output_count; i++) {
         cz_free(s->outputs[i].patches);
         cz_free(s->outputs[i].map);
+        cz_free(s->outputs[i].regions);
     }
     cz_free(s->outputs);
     cz_extractor_destroy(s->extractor);
@@ -115,6 +123,20 @@ static cz_status make_prep(cz_session *s, const cz_session_options *o)
     return status;
 }
 
+/* Whether the model's calibration holds for what is going to be scored. */
+static cz_status prepare_decision(cz_session *s, const cz_session_options *o)
+{
+    const cz_model *m = s->model;
+    s->decide = m->calibration != NULL && o->no_decision == 0;
+    s->regions = o->regions != 0;
+    s->region_area = o->region_area > 0 ? o->region_area : 1;
+    if (s->regions && (!s->decide || s->map_kind == CZ_MAP_NONE)) {
+        return cz_fail(CZ_E_ARG, "regions need a calibrated model%s and a map",
+                       m->calibration != NULL ? " that decides" : "");
+    }
+    return s->decide ? cz_calibration_check(m, &s->prep, o->precision) : CZ_OK;
+}
+
 cz_status cz_session_open(const cz_model *model, const cz_session_options *options, cz_session **out)
 {
     cz_error_clear();
@@ -138,6 +160,7 @@ cz_status cz_session_open(const cz_model *model, const cz_session_options *optio
     s->map_kind = o->map;
     CZ_TRY(cz_threads_enter(s->threads, &scope));
     CZ_TRY(make_prep(s, o));
+    CZ_TRY(prepare_decision(s, o));
     const cz_extractor_options extract = {model->taps,  &s->prep,  s->threads, s->batch,
                                           o->precision, &o->cache, o->log,     o->ctx};
     CZ_TRY(cz_extractor_create(model->backbone, &extract, &s->extractor));
@@ -209,6 +232,30 @@ static cz_status make_map(cz_session *s, const cz_extracted *what, output *o, cz
     return CZ_OK;
 }
 
+static void decide(const cz_session *s, cz_result *result)
+{
+    result->p_value = result->threshold = result->pixel_threshold = (double)NAN;
+    result->decision = -1;
+    if (!s->decide) return;
+    const cz_calibration *c = &s->model->calibration->known;
+    const float score = (float)result->score; /* as the calibration scores are kept */
+    result->p_value = cz_conformal_p(c->scores, c->count, score);
+    result->threshold = c->threshold;
+    result->pixel_threshold = c->pixel_threshold;
+    result->decision = (double)score > c->threshold;
+}
+
+static cz_status find_regions(const cz_session *s, output *o, cz_result *result)
+{
+    if (o->regions == NULL) o->regions = cz_alloc_array(MAX_REGIONS, sizeof *o->regions);
+    if (o->regions == NULL) return CZ_E_MEMORY;
+    const cz_status status = cz_regions(result->map, result->map_width, result->map_height, result->pixel_threshold,
+                                        s->region_area, o->regions, MAX_REGIONS, &result->region_total);
+    result->regions = o->regions;
+    result->region_count = result->region_total < MAX_REGIONS ? result->region_total : MAX_REGIONS;
+    return status;
+}
+
 /* From one image's maps to its result. */
 static cz_status finish(cz_session *s, const cz_extracted *what, output *o, cz_result *result)
 {
@@ -244,8 +291,10 @@ static cz_status finish(cz_session *s, const cz_extracted *what, output *o, cz_r
     result->grid_height = s->grid_h;
     result->patch_scores = o->patches;
     result->from_cache = what->from_store;
+    decide(s, result);
     start = cz_now_ms();
     if (s->map_kind != CZ_MAP_NONE) CZ_TRY(make_map(s, what, o, result));
+    if (s->regions) CZ_TRY(find_regions(s, o, result));
     s->timing.map += cz_now_ms() - start;
 out:
     return status;
@@ -260,7 +309,7 @@ static cz_status make_outputs(cz_session *s, size_t count)
     while (s->output_count < count) {
         float *patches = cz_alloc_array(s->grid, sizeof *patches);
         if (patches == NULL) return CZ_E_MEMORY;
-        s->outputs[s->output_count++] = (output){patches, NULL, 0};
+        s->outputs[s->output_count++] = (output){.patches = patches};
     }
     return CZ_OK;
 }

@@ -44,7 +44,5 @@ void cz_prep_normalise(const cz_prep *prep, const cz_geometry *geometry, const u
                        const float std[3], float *out);
 /* valid: [gh, gw] 1 where at least half of the patch's cell is content and not ignored. */
 void cz_prep_valid(const cz_prep *prep, const cz_geometry *geometry, size_t gw, size_t gh, uint8_t *valid);
-/* SHA-256 over width, height, format and pixel rows (without stride padding): a photo's identity. */
-void cz_image_sha256(const cz_image *image, uint8_t digest[32]);
 
 #endif

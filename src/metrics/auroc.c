@@ -24,7 +24,7 @@ cz_status cz_auroc(const float *scores, const uint8_t *labels, size_t count, dou
 
 struct cz_auroc_stream {
     cz_bins bins;
-    double normal, anomalous;
+    uint64_t normal, anomalous;
 };
 
 cz_status cz_auroc_stream_open(cz_auroc_stream **out)
@@ -55,10 +55,10 @@ cz_status cz_auroc_stream_add(cz_auroc_stream *s, const float *scores, const uin
         cz_bin_note(bin, key);
         if (labels != NULL && labels[i] != 0) {
             bin->anomalous++;
-            s->anomalous += 1.0;
+            s->anomalous++;
         } else {
             bin->normal++;
-            s->normal += 1.0;
+            s->normal++;
         }
     }
     return CZ_OK;
@@ -69,7 +69,7 @@ double cz_auroc_stream_value(const cz_auroc_stream *s, double *error_bound)
 {
     cz_sweep sweep;
     cz_sweep_values values;
-    cz_sweep_begin(&sweep, s->normal, s->anomalous, 0.0);
+    cz_sweep_begin(&sweep, (double)s->normal, (double)s->anomalous, 0.0);
     cz_bins_sweep(&s->bins, &sweep);
     cz_sweep_end(&sweep, &values);
     if (error_bound != NULL) *error_bound = values.auroc_bound;

@@ -77,7 +77,7 @@ bad 2 "$tmp/mv:" 'empty part'
 bad 2 ":mvtec" 'empty part'
 bad 2 "$tmp/mv:mvtec:" 'empty part'
 bad 2 "$tmp/mv:mvtec:screw,,nut" 'empty part'
-bad 2 "$tmp/mv:visa" 'not one of mvtec, folder, csv, yesno'
+bad 2 "$tmp/mv:vista" 'not one of mvtec, folder, csv, yesno'
 bad 2 "$tmp/mv:mvtec:screw:nut" "third ':'"
 bad 2 "$tmp/mv:mvtec\\" 'backslash'
 bad 2 "$tmp/odd:name:folder" 'not one of'

@@ -28,6 +28,7 @@ typedef enum cli_kind {
     CLI_FLAG,    /* bool *; --NAME=off takes it back */
     CLI_SWITCH,  /* int *, 0 or 1; "on" or "off" */
     CLI_STRING,  /* const char ** */
+    CLI_NUMBER,  /* const char **, the value may be left out (""): the next word is taken only where it is a number */
     CLI_SIZE,    /* size_t * */
     CLI_U64,     /* uint64_t * */
     CLI_REAL,    /* double *, finite */
@@ -101,11 +102,16 @@ int cli_finish_output(int code);
 int cmd_train(int argc, char **argv);
 int cmd_score(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
+int cmd_metrics(int argc, char **argv);
+int cmd_compare(int argc, char **argv);
 int cmd_adapt(int argc, char **argv);
+int cmd_calibrate(int argc, char **argv);
+int cmd_drift(int argc, char **argv);
 int cmd_features(int argc, char **argv);
 int cmd_plot(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_weights(int argc, char **argv);
+int cmd_data(int argc, char **argv);
 int cmd_cache(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_synth(int argc, char **argv);

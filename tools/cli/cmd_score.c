@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "calibration.h"
 #include "common.h"
 #include "pictures.h"
+#include "score_output.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -8,25 +10,31 @@
 
 static const cli_verb verb = {
     "score", "-m MODEL [options] PATH...", "Scores photos and folders of photos: the higher, the more anomalous.",
-    "One result a photo on stdout as soon as it is known. --maps writes PHOTO.map.png for each, 16-bit gray at the "
-    "photo's "
-    "own size with the raw range in the text chunks cozad:low and cozad:high; --overlay adds PHOTO.overlay.png, "
-    "coloured, with "
-    "one scale for all photos of a run. Region, ignore mask and fit are the model's unless given here. A photo that "
-    "cannot be "
-    "read is reported, the others are scored all the same, and the exit code is 3.",
+    "One result a photo on stdout as soon as it is known. With a calibrated model (cozad calibrate) it says normal or "
+    "anomalous, and p, the share of normal photos that would score at least as high; --regions and --json add the "
+    "connected regions of the map above the model's pixel threshold. --fdr decides all photos of the run together "
+    "(Benjamini-Hochberg) and prints at the end. --gate makes an anomaly exit code 1, by the model's own decision or "
+    "by "
+    "SCORE. --maps writes PHOTO.map.png for each, 16-bit gray at the photo's own size with the raw range in the text "
+    "chunks cozad:low and cozad:high; --overlay adds PHOTO.overlay.png, coloured, with one scale for all photos of a "
+    "run. Region, ignore mask and fit are the model's unless given here; a calibrated model then needs --no-decision. "
+    "A photo that cannot be read is reported, the others are scored all the same, and the exit code is 3.",
     "  cozad score -m part.cozad photos/today\n"
     "  cozad score -m part.cozad photos/today --maps maps --overlay --report today.html\n"
     "  cozad score -m part.cozad camera.png --json\n"
-    "  cozad score -m part.cozad camera.png --gate 0.2 || stop-the-line      (exit code 1: anomaly)"};
+    "  cozad score -m part.cozad camera.png --gate || stop-the-line          (exit code 1: anomaly)\n"
+    "  cozad score -m part.cozad camera.png --gate 0.2 || stop-the-line      (a threshold of your own)\n"
+    "  cozad score -m part.cozad photos/today --fdr 0.05"};
 
 typedef struct arguments {
     const char *model, *backbone, *roi, *mask, *fit, *range, *report, *gate;
-    size_t threads, batch;
+    size_t threads, batch, min_area;
+    bool no_decision;
     common_options common;
     pictures pictures;
-    double threshold;
-    size_t missing; /* arguments that are not there */
+    score_format format;         /* threshold: of --gate SCORE, else the model's */
+    char rule[CALIBRATION_TEXT]; /* where it comes from */
+    size_t missing;              /* arguments that are not there */
 } arguments;
 
 /* A running `score`. */
@@ -34,6 +42,7 @@ typedef struct run {
     arguments *a;
     const input_list *list;
     cz_session *session;
+    score_records kept; /* with --fdr */
     size_t failed, anomalies;
 } run;
 
@@ -41,40 +50,32 @@ static void print_failure(const arguments *a, const char *path)
 {
     const char *reason = cz_last_error();
     const bool named = strstr(reason, path) != NULL;
+    const score_record record = {.path = path, .error = reason};
     cli_error("%s%s%s", named ? "" : path, named ? "" : ": ", reason);
-    if (a->common.json) {
-        common_print_json(json_pack("{s:s, s:s}", "path", path, "error", reason));
-    } else if (a->common.csv) {
-        common_print_csv_field(path);
-        printf(",,,,");
-        common_print_csv_field(reason);
-        printf("\n");
-    }
+    score_print(&a->format, &record);
 }
 
-static void print_score(const run *r, const input *item, const cz_image *photo, const cz_result *result)
+static cz_status take_score(run *r, const input *item, const cz_image *photo, const cz_result *result)
 {
     const arguments *a = r->a;
-    if (a->common.json) {
-        json_t *line = json_pack("{s:s, s:o, s:I, s:I, s:b}", "path", item->path, "score",
-                                 common_json_real(result->score), "width", (json_int_t)photo->width, "height",
-                                 (json_int_t)photo->height, "from_cache", result->from_cache);
-        if (a->gate != NULL) (void)json_object_set_new(line, "anomaly", json_boolean(result->score > a->threshold));
-        if (a->pictures.maps_dir != NULL) (void)json_object_set_new(line, "map", json_string(a->pictures.map_path));
-        if (a->pictures.maps_dir != NULL && a->pictures.overlay) {
-            (void)json_object_set_new(line, "overlay", json_string(a->pictures.overlay_path));
-        }
-        common_print_json(line);
-    } else if (a->common.csv) {
-        common_print_csv_field(item->path);
-        printf(",%.9g,%zu,%zu,\n", result->score, photo->width, photo->height);
-    } else {
-        const bool anomaly = a->gate != NULL && result->score > a->threshold;
-        const bool colour = anomaly && cli_colour(stdout);
-        printf("%s%9.4f  %s%s%s\n", colour ? "\033[31m" : "", result->score, item->path, anomaly ? "  ANOMALY" : "",
-               colour ? "\033[0m" : "");
-    }
-    (void)fflush(stdout);
+    const score_format *f = &a->format;
+    const bool own = a->gate != NULL && a->gate[0] != '\0'; /* --gate SCORE goes before the model's threshold */
+    score_record record = {.path = item->path,
+                           .score = result->score,
+                           .p_value = result->p_value,
+                           .decision = own ? result->score > f->threshold : result->decision,
+                           .width = photo->width,
+                           .height = photo->height,
+                           .from_cache = result->from_cache,
+                           .regions = result->regions,
+                           .region_count = result->region_count,
+                           .region_total = result->region_total};
+    if (a->pictures.maps_dir != NULL) record.map = a->pictures.map_path;
+    if (a->pictures.maps_dir != NULL && a->pictures.overlay) record.overlay = a->pictures.overlay_path;
+    if (f->fdr > 0.0) return score_keep(&r->kept, &record);
+    r->anomalies += record.decision > 0;
+    score_print(f, &record);
+    return CZ_OK;
 }
 
 /* Photos that could be read of the next `wanted`; pictures[i] belongs to index[i]. */
@@ -120,12 +121,23 @@ static cz_status score_chunk(run *r, cz_picture *photos, const size_t *index, si
             status = pictures_add(&r->a->pictures, item, &images[i], &results[i], NULL);
         }
         if (status != CZ_OK) break;
-        if (r->a->gate != NULL && results[i].score > r->a->threshold) r->anomalies++;
-        print_score(r, item, &images[i], &results[i]);
+        status = take_score(r, item, &images[i], &results[i]);
     }
     free(images);
     free(results);
     return status;
+}
+
+/* With --fdr: all photos together, then their lines. */
+static int decide_all(run *r)
+{
+    const score_format *f = &r->a->format;
+    const cz_status status = score_decide(&r->kept, f->fdr, &r->anomalies);
+    if (status != CZ_OK) return cli_fail(status);
+    for (size_t i = 0; i < r->kept.count; i++) score_print(f, &r->kept.items[i]);
+    cli_note("%zu of %zu photos are anomalous; of those at most %.3g %% are expected to be normal ones", r->anomalies,
+             r->kept.count, 100.0 * f->fdr);
+    return CLI_OK;
 }
 
 static int score_all(run *r)
@@ -152,7 +164,8 @@ static int score_all(run *r)
     cli_progress_end();
     free(photos);
     free(index);
-    if (code == CLI_OK && r->anomalies > 0) return CLI_ANOMALY;
+    if (code == CLI_OK && r->a->format.fdr > 0.0) code = decide_all(r);
+    if (code == CLI_OK && r->a->gate != NULL && r->anomalies > 0) return CLI_ANOMALY;
     return code == CLI_OK && r->failed > 0 ? CLI_SOME_FAILED : code;
 }
 
@@ -171,8 +184,8 @@ static int write_page(const run *r, const cz_model *model)
                                      strncmp(cz_backbone_name(backbone), "random:", 7) == 0);
     }
     report_set_scale(page, r->a->pictures.low, r->a->pictures.high);
-    if (r->a->gate != NULL && status == CZ_OK)
-        status = report_set_threshold(page, r->a->threshold, "as given with --gate");
+    if (status == CZ_OK && isfinite(r->a->format.threshold))
+        status = report_set_threshold(page, r->a->format.threshold, r->a->rule);
     if (status == CZ_OK) status = report_write(page, r->a->report);
     if (status != CZ_OK) return cli_fail(status);
     cli_note("%s: written", r->a->report);
@@ -185,7 +198,10 @@ static int open_session(arguments *a, const cz_model *model, cz_session **out)
     cz_roi roi;
     cz_picture mask = {0};
     const cz_fit fit = a->fit != NULL ? parse_fit(a->fit) : CZ_FIT_SQUASH;
-    const bool mapped = a->pictures.maps_dir != NULL || a->report != NULL;
+    options.no_decision = a->no_decision;
+    options.regions = a->format.decides && (a->format.regions || a->common.json);
+    options.region_area = a->min_area;
+    const bool mapped = a->pictures.maps_dir != NULL || a->report != NULL || options.regions != 0;
     options.threads = a->threads;
     options.max_batch = a->batch;
     options.map = mapped ? CZ_MAP_ORIGINAL : CZ_MAP_NONE;
@@ -209,15 +225,57 @@ static int open_session(arguments *a, const cz_model *model, cz_session **out)
     return status == CZ_OK ? CLI_OK : cli_fail(status);
 }
 
+/* With few calibration photos p-values are coarse, and a single one cannot be small enough for a large batch. */
+static void warn_coarse(const arguments *a, const cz_calibration *c, size_t photos)
+{
+    const double smallest = 1.0 / (double)(c->count + 1);
+    const double together = ceil(smallest * (double)photos / a->format.fdr - 1e-9);
+    if (together < 2.0) return;
+    if (together > (double)photos) {
+        cli_note("no photo can be called anomalous: with %zu calibration photos p is at least %.2g", c->count,
+                 smallest);
+    } else {
+        cli_note(
+            "with %zu calibration photos p is at least %.2g: of %zu photos none is called anomalous unless %.0f have "
+            "that p",
+            c->count, smallest, photos, together);
+    }
+}
+
+/* What the model can decide and what was asked for. */
+static int prepare_decision(arguments *a, const cz_model *model, size_t photos)
+{
+    cz_calibration c;
+    const bool calibrated = cz_model_calibration(model, &c) != 0, own = a->gate != NULL && a->gate[0] != '\0';
+    const char *wants = a->format.fdr > 0.0       ? "--fdr"
+                        : a->format.regions       ? "--regions"
+                        : a->gate != NULL && !own ? "--gate without a score"
+                                                  : NULL;
+    if (!calibrated && wants != NULL) {
+        cli_error("%s needs a calibrated model, and %s is not: see 'cozad calibrate --help'", wants, a->model);
+        return CLI_USAGE;
+    }
+    a->format.decides = calibrated && !a->no_decision;
+    if (own) {
+        (void)snprintf(a->rule, sizeof a->rule, "as given with --gate");
+    } else if (a->format.decides && a->format.fdr <= 0.0) {
+        a->format.threshold = c.threshold;
+        (void)calibration_describe(&c, a->rule);
+    }
+    if (a->format.fdr > 0.0) warn_coarse(a, &c, photos);
+    return CLI_OK;
+}
+
 static int score(arguments *a, const input_list *list)
 {
-    run r = {a, list, NULL, a->missing, 0};
+    run r = {.a = a, .list = list, .failed = a->missing};
     cz_model *model = NULL;
     int code = common_open_model(a->model, a->backbone, &model);
     if (code != CLI_OK) return code;
     cz_model_scale(model, &a->pictures.low, &a->pictures.high);
     cz_status status = CZ_OK;
-    if (a->range != NULL && !pictures_parse_range(a->range, &a->pictures.low, &a->pictures.high)) {
+    code = prepare_decision(a, model, list->count);
+    if (code == CLI_OK && a->range != NULL && !pictures_parse_range(a->range, &a->pictures.low, &a->pictures.high)) {
         cli_error("--range: \"%s\" is not LOW,HIGH", a->range);
         code = CLI_USAGE;
     }
@@ -234,6 +292,7 @@ static int score(arguments *a, const input_list *list)
             if (written != CLI_OK) code = written;
         }
     }
+    score_records_free(&r.kept);
     cz_session_close(r.session);
     cz_model_close(model);
     return code;
@@ -253,20 +312,33 @@ static int check(arguments *a, const cli_list *args)
         cli_error("--batch: 1 to 1024");
         return CLI_USAGE;
     }
-    if (a->gate != NULL) {
-        char *end;
-        a->threshold = strtod(a->gate, &end);
-        if (end == a->gate || *end != '\0' || !isfinite(a->threshold)) {
-            cli_error("--gate: \"%s\" is not a number", a->gate);
-            return CLI_USAGE;
-        }
+    const bool own = a->gate != NULL && a->gate[0] != '\0';
+    a->format.json = a->common.json;
+    a->format.csv = a->common.csv;
+    a->format.gate = a->gate != NULL;
+    a->format.threshold = own ? strtod(a->gate, NULL) : (double)NAN;
+    if (a->format.fdr < 0.0 || a->format.fdr >= 1.0) {
+        cli_error("--fdr: %g is not between 0 and 1", a->format.fdr);
+        return CLI_USAGE;
+    }
+    if (a->format.mm_per_pixel < 0.0) {
+        cli_error("--mm-per-pixel: %g is below 0", a->format.mm_per_pixel);
+        return CLI_USAGE;
+    }
+    if (a->format.fdr > 0.0 && own) {
+        cli_error("--fdr and a score for --gate exclude each other");
+        return CLI_USAGE;
+    }
+    if (a->no_decision && (a->format.fdr > 0.0 || a->format.regions || (a->gate != NULL && !own))) {
+        cli_error("--no-decision excludes --fdr, --regions and --gate without a score");
+        return CLI_USAGE;
     }
     return CLI_OK;
 }
 
 int cmd_score(int argc, char **argv)
 {
-    arguments a = {.batch = 1};
+    arguments a = {.batch = 1, .min_area = 1};
     common_init(&a.common);
     const cli_option options[] = {
         {"model", 'm', CLI_STRING, &a.model, "MODEL", "model file", NULL},
@@ -276,7 +348,13 @@ int cmd_score(int argc, char **argv)
         {"overlay", 0, CLI_FLAG, &a.pictures.overlay, NULL, "with --maps: also a coloured map over the photo", NULL},
         {"range", 0, CLI_STRING, &a.range, "LOW,HIGH", "ends of the colour scale; the model's unless given", NULL},
         {"report", 0, CLI_STRING, &a.report, "FILE", "write one HTML page, photos sorted by score", NULL},
-        {"gate", 0, CLI_STRING, &a.gate, "SCORE", "exit code 1 when a photo scores above", NULL},
+        {"gate", 0, CLI_NUMBER, &a.gate, "[SCORE]", "exit code 1 for an anomaly: by the model, or above SCORE", NULL},
+        {"fdr", 0, CLI_REAL, &a.format.fdr, "Q", "decide together: share of false ones among the anomalous; 0: off",
+         NULL},
+        {"no-decision", 0, CLI_FLAG, &a.no_decision, NULL, "scores alone, even from a calibrated model", NULL},
+        {"regions", 0, CLI_FLAG, &a.format.regions, NULL, "print the regions above the pixel threshold", NULL},
+        {"min-area", 0, CLI_SIZE, &a.min_area, "N", "leave out regions of fewer pixels", NULL},
+        {"mm-per-pixel", 0, CLI_REAL, &a.format.mm_per_pixel, "X", "gives regions an area in mm2; 0: not known", NULL},
         {"roi", 0, CLI_STRING, &a.roi, "x,y,w,h", "instead of the model's region", NULL},
         {"ignore-mask", 0, CLI_STRING, &a.mask, "FILE", "instead of the model's mask", NULL},
         {"fit", 0, CLI_CHOICE, &a.fit, NULL, "instead of the model's fit", "squash|letterbox|crop"},
@@ -294,7 +372,7 @@ int cmd_score(int argc, char **argv)
         code = check(&a, &args);
     else
         goto out;
-    if (a.common.csv && code == CLI_OK) printf("path,score,width,height,error\n");
+    if (code == CLI_OK) score_print_header(&a.format);
     for (size_t i = 0; i < args.count && code == CLI_OK; i++) {
         const cz_status status = inputs_add_path(&list, args.items[i]);
         if (status == CZ_E_MEMORY) code = cli_fail(status);

@@ -34,7 +34,6 @@ void inputs_free(input_list *list)
     for (size_t i = 0; i < list->count; i++) {
         free(list->items[i].path);
         free(list->items[i].relative);
-        free(list->items[i].mask);
         free(list->items[i].category);
     }
     for (size_t i = 0; i < list->group_count; i++) free(list->groups[i]);
@@ -43,7 +42,7 @@ void inputs_free(input_list *list)
     memset(list, 0, sizeof *list);
 }
 
-cz_status input_add(input_list *list, char *path, char *relative, char *mask, const input_kind *k)
+cz_status input_add(input_list *list, char *path, char *relative, const input_kind *k)
 {
     char *category_copy = strdup(k->category);
     if (list->count == list->room) {
@@ -57,11 +56,10 @@ cz_status input_add(input_list *list, char *path, char *relative, char *mask, co
     if (path == NULL || relative == NULL || category_copy == NULL || list->count == list->room) {
         free(path);
         free(relative);
-        free(mask);
         free(category_copy);
         return cz_source_error(CZ_E_MEMORY, "out of memory");
     }
-    list->items[list->count++] = (input){path, relative, mask, category_copy, k->label, k->split, k->group};
+    list->items[list->count++] = (input){path, relative, category_copy, k->label, k->split, k->group};
     return CZ_OK;
 }
 
@@ -70,24 +68,8 @@ int input_visible(const struct dirent *entry)
     return entry->d_name[0] != '.';
 }
 
-/* MASKS/NAME_mask.png for NAME.any; NULL when there is none. */
-static char *find_mask(const char *folder, const char *name)
-{
-    const char *dot = strrchr(name, '.');
-    const size_t stem = dot != NULL ? (size_t)(dot - name) : strlen(name);
-    static const char *const endings[] = {"_mask.png", ".png"};
-    for (size_t i = 0; i < 2; i++) {
-        char file[512];
-        if (snprintf(file, sizeof file, "%.*s%s", (int)stem, name, endings[i]) >= (int)sizeof file) continue;
-        char *path = input_join(folder, file);
-        struct stat info;
-        if (path != NULL && stat(path, &info) == 0 && S_ISREG(info.st_mode)) return path;
-        free(path);
-    }
-    return NULL;
-}
-
-cz_status input_walk(input_list *list, const char *folder, const char *below, const input_kind *k, int depth)
+/* Every image below `folder`, in the order of names; `below`: the path of `folder` below its argument, "" at first. */
+static cz_status walk(input_list *list, const char *folder, const char *below, const input_kind *k, int depth)
 {
     struct dirent **entries = NULL;
     if (depth > MAX_DEPTH) return input_fail(CZ_E_LIMIT, folder, "folders are nested too deeply");
@@ -103,12 +85,11 @@ cz_status input_walk(input_list *list, const char *folder, const char *below, co
             free(path);
             free(relative);
         } else if (S_ISDIR(info.st_mode)) {
-            status = input_walk(list, path, relative, k, depth + 1);
+            status = walk(list, path, relative, k, depth + 1);
             free(path);
             free(relative);
         } else if (!S_ISDIR(info.st_mode) && cz_picture_is_name(name)) {
-            char *mask = k->mask_folder != NULL ? find_mask(k->mask_folder, name) : NULL;
-            status = input_add(list, path, relative, mask, k);
+            status = input_add(list, path, relative, k);
         } else {
             free(path);
             free(relative);
@@ -123,10 +104,10 @@ cz_status inputs_add_path(input_list *list, const char *path)
 {
     struct stat info;
     if (stat(path, &info) != 0) return input_fail(CZ_E_IO, path, strerror(errno));
-    const input_kind any = {"", NULL, -1, INPUT_ANY, 0};
-    if (S_ISDIR(info.st_mode)) return input_walk(list, path, "", &any, 0);
+    const input_kind any = {"", -1, INPUT_ANY, 0};
+    if (S_ISDIR(info.st_mode)) return walk(list, path, "", &any, 0);
     const char *slash = strrchr(path, '/');
-    return input_add(list, strdup(path), strdup(slash != NULL ? slash + 1 : path), NULL, &any);
+    return input_add(list, strdup(path), strdup(slash != NULL ? slash + 1 : path), &any);
 }
 
 /* ---- small parsers -------------------------------------------------------------------------------------------------- */

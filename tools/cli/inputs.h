@@ -8,12 +8,11 @@
 
 #include <stdbool.h>
 
-typedef enum input_split { INPUT_ANY = 0, INPUT_TRAIN = 1, INPUT_TEST = 2 } input_split;
+typedef enum input_split { INPUT_ANY = 0, INPUT_TRAIN = 1, INPUT_TEST = 2, INPUT_VALIDATION = 3 } input_split;
 
 typedef struct input {
     char *path;     /* as the argument was given, plus '/' and the path below it for folders */
     char *relative; /* below its argument; the file's own name for a file argument */
-    char *mask;     /* NULL: none */
     char *category; /* the folder that names the defect, "good", or "" */
     int label;      /* -1 unknown, 0 normal, 1 anomalous */
     input_split split;
@@ -31,15 +30,14 @@ void inputs_free(input_list *list);
 /* A file, or every image below a folder (hidden files left out, links to folders not followed), sorted by path. A path
  * that cannot be read is CZ_E_IO. */
 cz_status inputs_add_path(input_list *list, const char *path);
-/* layout: "mvtec" (train/good, test/KIND, ground_truth/KIND/NAME_mask.png), "csv" (split.csv with the columns path, split,
- * label, mask in any order) or "yesno" (no/ is normal, yes/ is anomalous, all are test photos); NULL or "auto": detected.
- * Paths in the CSV that leave `root` are refused. */
+/* All samples of a data set (cz_dataset_open); groups are its categories where it has several. Labels that only masks tell are
+ * read from them. */
 cz_status inputs_add_dataset(input_list *list, const char *root, const char *layout);
-/* "mvtec", "csv", "yesno" or NULL */
+/* The layout of a folder that holds one category or a table; NULL: none. */
 const char *inputs_detect_layout(const char *root);
 
-/* ROOT:LAYOUT[:CATEGORY,…], the layout one of mvtec, folder, csv, yesno: the normal training photos below ROOT, a group for
- * each category. Without CATEGORY it is ROOT itself where ROOT is laid out so, else each of its folders that is. A
+/* ROOT:LAYOUT[:CATEGORY,…]: the normal training photos below ROOT, a group for each category. Without CATEGORY it is ROOT itself
+ * where ROOT is laid out so, else each of its folders that is, or each category that the layout has by itself (VisA). A
  * backslash takes the meaning from the ':' ',' or '\\' after it. CZ_E_ARG: not of that form; CZ_E_NO_IMAGES: a category
  * without photos. */
 cz_status inputs_add_source(input_list *list, const char *text);

@@ -10,12 +10,17 @@ static const struct {
 } verbs[] = {
     {"train", "learn what normal looks like from a folder of photos", cmd_train},
     {"score", "score photos with a model; heat maps, overlays, a page", cmd_score},
-    {"eval", "AUROC on a labelled data set", cmd_eval},
+    {"eval", "figures with intervals on a labelled data set; the paper's tables", cmd_eval},
+    {"metrics", "the same figures from saved scores and maps", cmd_metrics},
+    {"compare", "the paired difference of two detectors, with interval and p-value", cmd_compare},
     {"adapt", "adapt a model to a new product with a few photos", cmd_adapt},
+    {"calibrate", "find a model's threshold from normal photos, with a promise", cmd_calibrate},
+    {"drift", "tell whether scores have moved since calibration", cmd_drift},
     {"plot", "draw the curves of training logs on one page", cmd_plot},
     {"info", "describe a model file", cmd_info},
     {"features", "write intermediates of the network as safetensors", cmd_features},
     {"weights", "list, inspect, convert, verify and download backbone weights", cmd_weights},
+    {"data", "check a labelled data set: counts, damage, masks, duplicates", cmd_data},
     {"cache", "list, prune and verify the feature store", cmd_cache},
     {"bench", "time every stage on this machine", cmd_bench},
     {"synth", "make pictures with known defects to try things on", cmd_synth},
@@ -28,8 +33,8 @@ static void print_help(void)
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) printf("  %-10s %s\n", verbs[i].name, verbs[i].summary);
     printf("\n'cozad VERB --help' says more, with examples. 'cozad --version' prints library versions and processor "
            "features.\n"
-           "\nExit codes: 0 ok, 1 anomaly (score --gate), 2 usage, 3 some inputs failed, 4 bad model or weights,\n"
-           "5 resources (disk, memory, network), 130 interrupted.\n\nExample:\n"
+           "\nExit codes: 0 ok, 1 anomaly (score --gate) or drift, 2 usage, 3 some inputs failed, 4 bad model or\n"
+           "weights, 5 resources (disk, memory, network), 130 interrupted.\n\nExample:\n"
            "  cozad train --normal photos/good -o part.cozad && cozad score -m part.cozad photos/today --report "
            "today.html\n");
 }

@@ -52,6 +52,7 @@ static void print_default(const cli_option *o)
 {
     switch (o->kind) {
     case CLI_STRING:
+    case CLI_NUMBER:
     case CLI_CHOICE:
         if (*(const char **)o->target != NULL && (*(const char **)o->target)[0] != '\0') {
             printf(" [%s]", *(const char **)o->target);
@@ -85,7 +86,7 @@ static void print_help(const cli_verb *verb, const cli_option *options, size_t c
     printf("\nOptions:\n");
     for (size_t i = 0; i < count; i++) {
         const cli_option *o = &options[i];
-        char left[64];
+        char left[256];
         if (o->kind == CLI_HEADING) {
             printf("%s  %s:\n", i > 0 ? "\n" : "", o->name);
             continue;
@@ -126,12 +127,22 @@ static bool is_choice(const char *choices, const char *text)
     return false;
 }
 
+static bool is_number(const char *text)
+{
+    char *end;
+    return isfinite(strtod(text, &end)) && end != text && *end == '\0';
+}
+
 bool cli_set_value(const cli_option *o, const char *text)
 {
     uint64_t whole;
     char *end;
     switch (o->kind) {
     case CLI_STRING:
+        *(const char **)o->target = text;
+        return true;
+    case CLI_NUMBER:
+        if (text[0] != '\0' && !is_number(text)) return false;
         *(const char **)o->target = text;
         return true;
     case CLI_SWITCH:
@@ -168,6 +179,7 @@ const char *cli_wanted(const cli_option *o, char buffer[160])
         (void)snprintf(buffer, 160, "one of %.150s", o->choices);
         return buffer;
     case CLI_REAL:
+    case CLI_NUMBER:
         return "number";
     default:
         return "whole number in range";
@@ -202,6 +214,7 @@ static int take_option(parser *p, const cli_option *o, const char *attached)
         return -1;
     }
     const char *value = attached;
+    if (value == NULL && o->kind == CLI_NUMBER && (p->at >= p->argc || !is_number(p->argv[p->at]))) value = "";
     if (value == NULL) {
         if (p->at >= p->argc) return usage(p, shown, "needs a value");
         value = p->argv[p->at++];

@@ -149,7 +149,6 @@ cz_status report_set_figures(report *r, const report_row *rows, size_t count)
 {
     static const char *const names[] = {"", "mean", "pooled"};
     clear_rows(r);
-    r->metrics = (1U << CZ_METRICS) - 1;
     if (count == 0) return CZ_OK;
     r->rows = calloc(count, sizeof *r->rows);
     if (!r->rows) return report_no_memory();
@@ -160,28 +159,6 @@ cz_status report_set_figures(report *r, const report_row *rows, size_t count)
         r->rows[r->row_count++] = (report_row){name, rows[i].figures, rows[i].kind};
     }
     return CZ_OK;
-}
-
-cz_status report_set_metrics(report *r, const report_metric *rows, size_t count)
-{
-    report_row *full = calloc(count + 1, sizeof *full);
-    if (!full) return report_no_memory();
-    for (size_t i = 0; i < count; i++) {
-        cz_figures *figures = &full[i].figures;
-        full[i].name = rows[i].category;
-        full[i].kind = strcmp(rows[i].category, "mean") == 0 ? REPORT_MEAN : REPORT_CATEGORY;
-        for (size_t m = 0; m < CZ_METRICS; m++)
-            figures->metric[m] = (cz_figure){(double)NAN, (double)NAN, (double)NAN, 0};
-        figures->metric[CZ_IMAGE_AUROC].value = rows[i].image_auroc;
-        figures->metric[CZ_PIXEL_AUROC].value = rows[i].pixel_auroc;
-        figures->image_f1_threshold = figures->pixel_f1_threshold = (double)NAN;
-        figures->normal = rows[i].normal;
-        figures->anomalous = rows[i].anomalous;
-    }
-    cz_status status = report_set_figures(r, full, count);
-    r->metrics = 1U << CZ_IMAGE_AUROC | 1U << CZ_PIXEL_AUROC;
-    free(full);
-    return status;
 }
 
 void report_set_regions(report *r, const cz_region_figures *regions, double threshold)

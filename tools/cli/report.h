@@ -73,13 +73,4 @@ cz_status report_add_item(report *r, const report_item *item);
 /* To a temporary file beside `path`, then renamed: an earlier page stays whole on failure. A full disk is CZ_E_NO_SPACE. */
 cz_status report_write(const report *r, const char *path);
 
-/* ---- earlier form, for callers without intervals ---- */
-
-typedef struct report_metric {
-    const char *category;            /* "mean" is set apart */
-    double image_auroc, pixel_auroc; /* 0…1; NaN: not known */
-    size_t normal, anomalous;        /* pictures of each kind */
-} report_metric;
-cz_status report_set_metrics(report *r, const report_metric *rows, size_t count);
-
 #endif

@@ -37,7 +37,6 @@ struct report {
     size_t fact_count, step_count, warning_count, provenance_count;
     report_row *rows; /* the names are owned */
     size_t row_count;
-    unsigned metrics; /* bit m: metric m is shown */
     cz_region_figures regions;
     double region_threshold;
     char **categories;
@@ -77,8 +76,10 @@ enum { REPORT_MAX_CHARTS = 60 }; /* categories that are drawn; tables show all *
 void report_print_page(const report *r, FILE *f);
 void report_print_summary(const report *r, FILE *f);
 void report_print_categories(const report *r, FILE *f);
+bool report_has_categories(const report *r);
+bool report_is_judged(const report *r); /* a threshold is known and something is labelled */
 void report_print_confusion(const report *r, FILE *f);
-void report_print_regions(const report *r, FILE *f);
+void report_print_details(const report *r, FILE *f);
 void report_print_curves(const report *r, FILE *f);
 void report_print_distribution(const report *r, FILE *f);
 void report_print_mistakes(const report *r, FILE *f);

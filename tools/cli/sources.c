@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* --source arguments, and what cz_train is told about photos. */
+#include "datasets.h"
 #include "inputs_internal.h"
 
 #include <errno.h>
@@ -9,6 +10,8 @@
 #include <string.h>
 
 #define MAX_CATEGORIES ((size_t)4096)
+#define LAYOUT_LIST                                                                                                    \
+    "mvtec, folder, csv, yesno, jsonl, loco, visa, btad, kolektor, kolektor2, rsdd, dagm, headct, br35h, viaduct, …"
 
 /* ---- ROOT:LAYOUT[:CATEGORY,…] -------------------------------------------------------------------------------------- */
 
@@ -28,7 +31,7 @@ static void free_spec(source_spec *s)
 
 static cz_status bad_source(const char *text, const char *reason)
 {
-    char line[600];
+    char line[700];
     (void)snprintf(line, sizeof line, "--source \"%.400s\": %s", text, reason);
     return cz_source_error(CZ_E_ARG, line);
 }
@@ -65,7 +68,7 @@ static const char *cut_fields(source_spec *s, const char *text)
         if (*p == '\0') break;
     }
     if (fields < 2) return "is not ROOT:LAYOUT[:CATEGORY,...] (a ':' in ROOT is written \\:)";
-    return dataset_is_source_layout(s->layout) ? NULL : "the layout is not one of mvtec, folder, csv, yesno";
+    return dataset_is_layout(s->layout) ? NULL : "the layout is not one of " LAYOUT_LIST;
 }
 
 static cz_status parse_spec(const char *text, source_spec *out)
@@ -122,14 +125,12 @@ static char *make_name(const input_list *list, const char *real, size_t parts)
     return numbered;
 }
 
-static cz_status add_group(input_list *list, const char *folder, size_t parts)
+/* A group named for the last `parts` components of a path. */
+static cz_status add_group(input_list *list, const char *real, size_t parts)
 {
-    char *real = realpath(folder, NULL);
-    if (real == NULL) return input_fail(CZ_E_IO, folder, strerror(errno));
     char **groups = realloc(list->groups, (list->group_count + 1) * sizeof *groups);
     if (groups != NULL) list->groups = groups;
     char *name = make_name(list, real, parts);
-    free(real);
     if (groups == NULL || name == NULL) {
         free(name);
         return cz_source_error(CZ_E_MEMORY, "out of memory");
@@ -138,58 +139,115 @@ static cz_status add_group(input_list *list, const char *folder, size_t parts)
     return CZ_OK;
 }
 
-static cz_status add_category_photos(input_list *list, const char *folder, const char *layout, size_t parts)
+/* The training photos of a data set, or of one category of it, as a group of their own. */
+static cz_status add_category_photos(input_list *list, const cz_dataset *d, const char *folder, const char *category,
+                                     size_t parts)
 {
     const size_t before = list->count;
     if (list->group_count >= MAX_CATEGORIES) return input_fail(CZ_E_LIMIT, folder, "more than 4096 categories");
-    cz_status status = add_group(list, folder, parts);
-    if (status == CZ_OK) status = dataset_add_training(list, folder, layout, list->group_count - 1);
+    char *real = realpath(folder, NULL);
+    if (real == NULL) return input_fail(CZ_E_IO, folder, strerror(errno));
+    char *named = category != NULL ? input_join(real, category) : strdup(real);
+    cz_status status = named != NULL ? add_group(list, named, parts) : cz_source_error(CZ_E_MEMORY, "out of memory");
+    if (status == CZ_OK) status = dataset_add_training(list, d, category, list->group_count - 1);
     if (status == CZ_OK && list->count == before) {
-        status = input_fail(CZ_E_NO_IMAGES, folder, "has no normal photos to train on");
+        status = input_fail(CZ_E_NO_IMAGES, category != NULL ? named : folder, "has no normal photos to train on");
     }
+    free(named);
+    free(real);
     return status;
 }
 
-static const char *expectation(const char *layout)
+/* The whole folder as one category. */
+static cz_status add_folder(input_list *list, const char *folder, const char *layout, size_t parts)
 {
-    if (strcmp(layout, "mvtec") == 0) return "is no mvtec category: it has no folder train/good";
-    if (strcmp(layout, "csv") == 0) return "is no csv category: it has no file split.csv";
-    return strcmp(layout, "yesno") == 0 ? "is no yesno category: it has no folder no" : "is no folder";
+    cz_dataset *d = NULL;
+    cz_status status = cz_dataset_open(folder, layout, &d);
+    if (status == CZ_OK) status = add_category_photos(list, d, folder, NULL, parts);
+    cz_dataset_close(d);
+    return status;
 }
 
+static void expectation(const char *layout, char line[160])
+{
+    const char *what = strcmp(layout, "mvtec") == 0   ? "folder train/good"
+                       : strcmp(layout, "csv") == 0   ? "file split.csv"
+                       : strcmp(layout, "yesno") == 0 ? "folder no"
+                                                      : NULL;
+    if (strcmp(layout, "folder") == 0) {
+        (void)snprintf(line, 160, "is no folder");
+    } else if (what != NULL) {
+        (void)snprintf(line, 160, "is no %s category: it has no %s", layout, what);
+    } else {
+        (void)snprintf(line, 160, "is no %s category", layout);
+    }
+}
+
+/* A folder of ROOT, or a category that the data set at ROOT has by itself. */
 static cz_status add_below(input_list *list, const source_spec *s, const char *name)
 {
+    char reason[160];
+    cz_dataset *d = NULL;
     char *folder = input_join(s->root, name);
+    if (folder == NULL) return cz_source_error(CZ_E_MEMORY, "out of memory");
     cz_status status;
-    if (folder == NULL) {
-        status = cz_source_error(CZ_E_MEMORY, "out of memory");
-    } else if (!dataset_fits(folder, s->layout)) {
-        status = input_fail(CZ_E_NO_IMAGES, folder, expectation(s->layout));
+    if (dataset_fits(folder, s->layout)) {
+        status = add_folder(list, folder, s->layout, 2);
     } else {
-        status = add_category_photos(list, folder, s->layout, 2);
+        bool there = false;
+        const bool plain = strcmp(s->layout, "folder") == 0; /* has no categories */
+        status = plain ? CZ_E_NO_IMAGES : cz_dataset_open(s->root, s->layout, &d);
+        for (size_t i = 0; !there && i < cz_dataset_categories(d); i++)
+            there = strcmp(cz_dataset_category(d, i), name) == 0;
+        expectation(s->layout, reason);
+        status = there ? add_category_photos(list, d, s->root, name, 2) : input_fail(CZ_E_NO_IMAGES, folder, reason);
     }
+    cz_dataset_close(d);
     free(folder);
     return status;
 }
 
 /* Every folder of ROOT that looks like a category. */
-static cz_status add_found(input_list *list, const source_spec *s)
+static cz_status add_folders(input_list *list, const source_spec *s)
 {
     struct dirent **entries = NULL;
-    const size_t before = list->group_count;
     const int count = scandir(s->root, &entries, input_visible, alphasort);
     if (count < 0) return input_fail(CZ_E_IO, s->root, strerror(errno));
     cz_status status = CZ_OK;
     for (int i = 0; i < count; i++) {
         char *folder = status == CZ_OK ? input_join(s->root, entries[i]->d_name) : NULL;
-        if (folder != NULL && dataset_fits(folder, s->layout)) status = add_below(list, s, entries[i]->d_name);
+        if (folder != NULL && dataset_fits(folder, s->layout)) status = add_folder(list, folder, s->layout, 2);
         free(folder);
         free(entries[i]);
     }
     free(entries);
+    return status;
+}
+
+/* Every category of the data set at ROOT. */
+static cz_status add_categories(input_list *list, const source_spec *s)
+{
+    cz_dataset *d = NULL;
+    cz_status status = cz_dataset_open(s->root, s->layout, &d);
+    for (size_t i = 0; status == CZ_OK && i < cz_dataset_categories(d); i++) {
+        status = add_category_photos(list, d, s->root, cz_dataset_category(d, i), 2);
+    }
+    cz_dataset_close(d);
+    return status;
+}
+
+static cz_status add_found(input_list *list, const source_spec *s)
+{
+    const size_t before = list->group_count;
+    cz_status status = add_folders(list, s);
     if (status == CZ_OK && list->group_count == before) {
-        char reason[160];
-        (void)snprintf(reason, sizeof reason, "%s, nor has a folder of it", expectation(s->layout));
+        status = add_categories(list, s);
+        if (status == CZ_E_NO_IMAGES) status = CZ_OK;
+    }
+    if (status == CZ_OK && list->group_count == before) {
+        char line[160], reason[200];
+        expectation(s->layout, line);
+        (void)snprintf(reason, sizeof reason, "%s, nor has a folder of it", line);
         status = input_fail(CZ_E_NO_IMAGES, s->root, reason);
     }
     return status;
@@ -201,7 +259,7 @@ cz_status inputs_add_source(input_list *list, const char *text)
     cz_status status = parse_spec(text, &s);
     if (status == CZ_OK && s.count == 0) {
         const bool itself = dataset_fits(s.root, s.layout);
-        if (itself) status = add_category_photos(list, s.root, s.layout, 1);
+        if (itself) status = add_folder(list, s.root, s.layout, 1);
         if (!itself) status = add_found(list, &s);
     }
     for (size_t i = 0; status == CZ_OK && i < s.count; i++) status = add_below(list, &s, s.categories[i]);

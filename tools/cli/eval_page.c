@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The page of cozad eval. */
+#include "eval.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+cz_status eval_page_add(eval_run *r, const cz_sample *sample, int label, const cz_image *photo, const cz_result *result,
+                        const cz_image *truth)
+{
+    cz_picture overlay = {0};
+    cz_status status = cz_overlay(photo, result->map, r->pictures.low, r->pictures.high, &overlay);
+    if (status == CZ_OK) {
+        const report_item entry = {.path = sample->path,
+                                   .score = result->score,
+                                   .label = label,
+                                   .category = eval_category(r, sample->category),
+                                   .note = sample->kind,
+                                   .photo = photo,
+                                   .overlay = &overlay.image,
+                                   .truth = truth};
+        status = report_add_item(r->page, &entry);
+    }
+    cz_picture_free(&overlay);
+    return status;
+}
+
+static cz_status set_figures(eval_run *r, const eval_rows *rows)
+{
+    const size_t count = rows->categories + 2;
+    report_row *lines = calloc(count, sizeof *lines);
+    if (lines == NULL) return cz_source_error(CZ_E_MEMORY, "out of memory");
+    for (size_t i = 0; i < count; i++) {
+        lines[i].name = i < rows->categories ? rows->rows[i].name : NULL;
+        lines[i].figures = rows->rows[i].figures;
+        lines[i].kind = i < rows->categories ? REPORT_CATEGORY : i == rows->categories ? REPORT_MEAN : REPORT_POOLED;
+    }
+    const cz_status status = report_set_figures(r->page, lines, rows->categories > 1 ? count : rows->categories);
+    free(lines);
+    return status;
+}
+
+static cz_status set_facts(eval_run *r)
+{
+    const eval_setup *a = r->a;
+    const cz_backbone *backbone = cz_model_backbone(r->model);
+    char date[32], at[48], sha256[65] = "", command[512];
+    const time_t now = time(NULL);
+    struct tm day;
+    (void)strftime(date, sizeof date, "%Y-%m-%d", gmtime_r(&now, &day));
+    (void)snprintf(at, sizeof at, a->at > 0 ? "%zux%zu" : "the mask's own resolution", a->at, a->at);
+    (void)cz_file_sha256(a->model, sha256);
+    const char *data = a->data != NULL ? a->data : a->normal;
+    (void)snprintf(command, sizeof command, "cozad eval -m %.120s %s %.200s%s%.20s --seed %llu --report page.html",
+                   a->model, a->data != NULL ? "--data" : "--normal", data, a->at > 0 ? " --at " : "",
+                   a->at > 0 ? a->at_text : "", (unsigned long long)a->seed);
+    const report_fact facts[] = {{"Model", a->model}, {"Data", data}, {"cozad", cz_version()}, {"Date", date}};
+    const report_fact provenance[] = {{"Model's SHA-256", sha256},
+                                      {"Backbone", cz_backbone_name(backbone)},
+                                      {"Backbone's SHA-256", cz_backbone_sha256(backbone)},
+                                      {"Layout", cz_dataset_layout(r->data)},
+                                      {"Maps and masks compared at", at},
+                                      {"cozad", cz_version()},
+                                      {"Date", date},
+                                      {"Command", command}};
+    cz_status status = report_set_facts(r->page, facts, sizeof facts / sizeof *facts);
+    if (status == CZ_OK) status = report_set_provenance(r->page, provenance, sizeof provenance / sizeof *provenance);
+    if (status == CZ_OK) {
+        status = report_set_backbone(r->page, cz_backbone_name(backbone),
+                                     strncmp(cz_backbone_name(backbone), "random:", 7) == 0);
+    }
+    if (status == CZ_OK) {
+        status = report_add_step(r->page, "A model was trained on the normal training photos alone.",
+                                 "cozad train --data ROOT -o MODEL");
+    }
+    if (status == CZ_OK) {
+        status =
+            report_add_step(r->page, "The test photos were scored; labels were used for the figures only.", command);
+    }
+    return status;
+}
+
+typedef struct warned {
+    report *page;
+    cz_status status;
+} warned;
+
+static void add_warning(void *ctx, const char *line)
+{
+    warned *w = ctx;
+    static const char head[] = "warning: ";
+    const char *text = strncmp(line, head, sizeof head - 1) == 0 ? line + sizeof head - 1 : line;
+    if (w->status == CZ_OK) w->status = report_add_warning(w->page, text);
+}
+
+int eval_page_write(eval_run *r, const eval_rows *rows)
+{
+    warned w = {r->page, CZ_OK};
+    eval_sum_warn(&r->sum, r->page != NULL ? add_warning : NULL, &w);
+    if (r->page == NULL) return CLI_OK;
+    const eval_threshold *t = &r->sum.threshold;
+    cz_status status = w.status;
+    if (status == CZ_OK) {
+        status = report_set_title(r->page, r->category, "Test photos sorted by score, the most anomalous first.");
+    }
+    if (status == CZ_OK) status = set_facts(r);
+    if (status == CZ_OK) status = set_figures(r, rows);
+    report_set_scale(r->page, r->pictures.low, r->pictures.high);
+    if (status == CZ_OK && t->known) status = report_set_threshold(r->page, t->image, t->rule);
+    if (t->known && r->sum.regions.images > 0) report_set_regions(r->page, &r->sum.regions, t->pixel);
+    if (status == CZ_OK) status = report_write(r->page, r->a->report);
+    return status == CZ_OK ? CLI_OK : cli_fail(status);
+}
