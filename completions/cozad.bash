@@ -26,7 +26,7 @@ _cozad() {
     case $verb:$previous in
     "train:--normal") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "train:--data") return ;;
-    "train:--layout") words="auto mvtec loco visa btad kolektor kolektor2 rsdd dagm dtd_synthetic headct brainmri br35h viaduct magnetic_tile folder csv jsonl yesno" ;;
+    "train:--layout") return ;;
     "train:--source") return ;;
     "train:--roi") return ;;
     "train:--ignore-mask") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
@@ -187,7 +187,7 @@ _cozad() {
     "features:--max-pixels") return ;;
     "weights fetch:--mirror") return ;;
     "weights fetch:--to") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
-    "data check:--layout") words="auto mvtec loco visa btad kolektor kolektor2 rsdd dagm dtd_synthetic headct brainmri br35h viaduct magnetic_tile folder csv jsonl yesno" ;;
+    "data check:--layout") return ;;
     "data check:--max-pixels") return ;;
     "cache:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "cache:--keep") return ;;
