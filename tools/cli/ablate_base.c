@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What every row has in common: the base configuration, the targets, the results folder and what it was made for. */
 #include "ablate.h"
+#include "cozad/cozad_eval.h"
 #include "inputs.h"
 
 #include <ctype.h>
@@ -155,6 +156,12 @@ static bool find_places(ablate_target *t, const char *root)
         free(entries[i]);
     }
     free(entries);
+    /* categories that a table of the data set names, not folders: eval takes them apart itself */
+    cz_dataset *whole = NULL;
+    if (json_array_size(t->places) == 0 && cz_dataset_open(root, t->layout, &whole) == CZ_OK) {
+        good = add_place(t, root, "") && good;
+    }
+    cz_dataset_close(whole);
     return good;
 }
 
@@ -180,9 +187,9 @@ static void name_target(const ablate *a, ablate_target *t, const char *wanted)
 
 static const char *known_layout(const char *text)
 {
-    static const char *const layouts[] = {"auto", "mvtec", "csv", "yesno"};
-    for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
-        if (strcmp(text, layouts[i]) == 0) return layouts[i];
+    if (strcmp(text, "auto") == 0) return "auto";
+    for (size_t i = 0; cz_dataset_layout_name(i) != NULL; i++) {
+        if (strcmp(text, cz_dataset_layout_name(i)) == 0) return cz_dataset_layout_name(i);
     }
     return NULL;
 }
@@ -198,7 +205,8 @@ static int read_target(const ablate *a, const char *text, ablate_target *t)
     json_t *names = json_array();
     bool good = t->places != NULL && names != NULL;
     if (t->layout == NULL || root[0] == '\0') {
-        cli_error("--target: \"%s\" is not ROOT:LAYOUT[:CATEGORY,...] with a layout of auto, mvtec, csv, yesno", text);
+        cli_error("--target: \"%s\" is not ROOT:LAYOUT[:CATEGORY,...] with auto or a layout of docs/data-sets.md",
+                  text);
         json_decref(names);
         return CLI_USAGE;
     }
