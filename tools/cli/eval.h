@@ -38,8 +38,9 @@ typedef struct eval_run {
     pictures pictures;
     report *page;
     scores_writer scores;
-    json_t *known;     /* as eval_known_photos makes it */
-    json_t *map_names; /* relative paths below --save-maps that are taken */
+    uint8_t digest[32]; /* sum of the digests of the photos scored so far */
+    json_t *known;      /* as eval_known_photos makes it */
+    json_t *map_names;  /* relative paths below --save-maps that are taken */
     char map_name[1024];
 } eval_run;
 
@@ -58,7 +59,8 @@ int eval_parse_at(const char *text, size_t *out);
 
 /* eval_known.c: the photos and categories that a model has learnt from. A set of hex digits; NULL: out of memory. */
 json_t *eval_known_photos(const cz_model *model);
-bool eval_known(const json_t *known, const cz_image *photo);
+/* `sum` (may be NULL) [32]: the photo's digest is added to it, so that a set of photos has one digest whatever their order. */
+bool eval_known(const json_t *known, const cz_image *photo, uint8_t *sum);
 /* Learnt under this name, whatever the case; the last part of a path counts. */
 bool eval_known_category(const cz_model *model, const char *name);
 

@@ -42,11 +42,24 @@ static cz_status set_figures(eval_run *r, const eval_rows *rows)
     return status;
 }
 
+/* How the model was trained, as its file says, without the digests of its photos; free. */
+static char *describe_training(const cz_model *model)
+{
+    json_t *meta = json_loads(cz_model_json(model), 0, NULL);
+    json_t *training = json_object_get(meta, "training");
+    if (training != NULL) (void)json_object_del(training, "pixels_sha256");
+    char *text = training != NULL ? json_dumps(training, JSON_COMPACT) : NULL;
+    json_decref(meta);
+    return text;
+}
+
 static cz_status set_facts(eval_run *r)
 {
     const eval_setup *a = r->a;
     const cz_backbone *backbone = cz_model_backbone(r->model);
-    char date[32], at[48], sha256[65] = "", command[512];
+    char date[32], at[48], sha256[65] = "", command[512], photos[65];
+    char *training = describe_training(r->model);
+    for (size_t i = 0; i < sizeof r->digest; i++) (void)snprintf(photos + 2 * i, 3, "%02x", r->digest[i]);
     const time_t now = time(NULL);
     struct tm day;
     (void)strftime(date, sizeof date, "%Y-%m-%d", gmtime_r(&now, &day));
@@ -60,6 +73,8 @@ static cz_status set_facts(eval_run *r)
     const report_fact provenance[] = {{"Model's SHA-256", sha256},
                                       {"Backbone", cz_backbone_name(backbone)},
                                       {"Backbone's SHA-256", cz_backbone_sha256(backbone)},
+                                      {"Trained with", training != NULL ? training : "unknown"},
+                                      {"Photos' SHA-256, summed", photos},
                                       {"Layout", cz_dataset_layout(r->data)},
                                       {"Maps and masks compared at", at},
                                       {"cozad", cz_version()},
@@ -67,6 +82,7 @@ static cz_status set_facts(eval_run *r)
                                       {"Command", command}};
     cz_status status = report_set_facts(r->page, facts, sizeof facts / sizeof *facts);
     if (status == CZ_OK) status = report_set_provenance(r->page, provenance, sizeof provenance / sizeof *provenance);
+    free(training);
     if (status == CZ_OK) {
         status = report_set_backbone(r->page, cz_backbone_name(backbone),
                                      strncmp(cz_backbone_name(backbone), "random:", 7) == 0);

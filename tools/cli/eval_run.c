@@ -429,7 +429,7 @@ static cz_status take(eval_run *r, const cz_sample *sample, const seen *s)
 {
     const char *category = eval_category(r, sample->category);
     const cz_image *truth = s->mask.pixels != NULL ? &s->mask.image : NULL;
-    const bool trained_on = eval_known(r->known, &s->photo.image);
+    const bool trained_on = eval_known(r->known, &s->photo.image, r->digest);
     cz_status status =
         eval_pixels_make(&r->pixels, s->result.map, s->result.map_width, s->result.map_height, truth, r->a->at);
     if (status == CZ_OK) status = eval_sum_add(&r->sum, category, s->label, s->result.score, &r->pixels);
