@@ -3,6 +3,7 @@
 
 #include "api/collect.h"
 #include "util/alloc.h"
+#include "util/reduce.h"
 #include "util/threads.h"
 
 #include <math.h>
@@ -128,10 +129,7 @@ double cz_patch_set_rms(cz_patch_set *p, float *features)
     double sum = 0.0, count = 0.0;
     for (size_t i = 0; i < p->set.count; i++) {
         const size_t n = cz_patch_set_whole(p, i, features) * p->width;
-        double part = 0.0;
-#pragma omp parallel for schedule(static) reduction(+ : part)
-        for (size_t j = 0; j < n; j++) part += (double)features[j] * (double)features[j];
-        sum += part;
+        sum += cz_dot(features, features, n); /* the same for any run: the scale is part of a checkpoint's key */
         count += (double)n;
     }
     return sqrt(sum / count);
