@@ -120,6 +120,20 @@ CZ_API const char *cz_evaluation_category(const cz_evaluation *e, size_t index);
 /* `category`: an index or one of the above. */
 CZ_API cz_status cz_evaluation_figures(cz_evaluation *e, size_t category, cz_figures *out);
 
+/* Area under the ROC curve by ranks, ties counted half: the probability that a random anomalous sample (label != 0)
+ * scores above a random normal one. NaN when a class is absent; CZ_E_ARG on a NaN score. Sorts a copy. */
+CZ_API cz_status cz_auroc(const float *scores, const uint8_t *labels, size_t count, double *out);
+
+/* Streaming AUROC over many pixels with bounded memory: a histogram of 2^20 bins over the ordered bit patterns of
+ * float (equal bins: scores that differ by less than one part in 2^11 may count as ties; *error_bound says how far the
+ * exact value can be away at the most). */
+typedef struct cz_auroc_stream cz_auroc_stream;
+CZ_API cz_status cz_auroc_stream_open(cz_auroc_stream **out);
+/* `labels` NULL: all normal. NaN scores count as the lowest of all. */
+CZ_API cz_status cz_auroc_stream_add(cz_auroc_stream *s, const float *scores, const uint8_t *labels, size_t count);
+CZ_API double cz_auroc_stream_value(const cz_auroc_stream *s, double *error_bound);
+CZ_API void cz_auroc_stream_close(cz_auroc_stream *s);
+
 /* Exact metrics of scores against labels (0, 1): fills the image figures of `out`. */
 CZ_API cz_status cz_score_figures(const double *scores, const uint8_t *labels, size_t count,
                                   const cz_evaluation_options *options, cz_figures *out);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "metrics/auroc.h"
+#include "cozad/cozad_eval.h"
 
 #include "metrics/bins.h"
 #include "metrics/ranks.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fails the 1st, 2nd, 3rd … allocation of every public call: each time the answer is CZ_E_MEMORY (or, where memory is only a
  * convenience, success), nothing crashes, and under LeakSanitizer nothing leaks. */
-#include "cozad/cozad.h"
+#include "cozad/cozad_eval.h"
 #include "cozad/cozad_io.h"
 #include "util/alloc.h"
 

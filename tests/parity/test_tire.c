@@ -2,6 +2,7 @@
 /* Twenty training steps on real photos, and what they score, against PyTorch: the whole way from files to image AUROC.
  * make_tire_goldens.py says what is drawn and how (all of it by hashes, so both sides draw the same). */
 #include "api/extract.h"
+#include "cozad/cozad_eval.h"
 #include "cozad/cozad_io.h"
 #include "features/patch.h"
 #include "heads/compose.h"

@@ -16,6 +16,8 @@
 
 #include <cmocka.h>
 
+#include "unit/stop.h"
+
 enum { SIDE = 96, PHOTOS = 6, INPUT = 64 };
 
 static uint8_t known[PHOTOS][SIDE * SIDE], fresh[PHOTOS][SIDE * SIDE]; /* two products */
@@ -323,17 +325,6 @@ static void hostile_settings(void **state)
         if (status != CZ_E_MODEL) fail_msg("%s: %s", edits[i][1], cz_status_name(status));
         cz_model_close(m);
     }
-}
-
-typedef struct stop {
-    size_t calls, at;
-} stop;
-
-static int progress(void *ctx, const char *what, size_t done, size_t total, const char *detail)
-{
-    stop *s = ctx;
-    assert_true(what[0] != '\0' && done <= total && detail != NULL);
-    return ++s->calls == s->at;
 }
 
 static void cancels_anywhere(void **state)

@@ -17,6 +17,8 @@
 
 #include <cmocka.h>
 
+#include "unit/stop.h"
+
 enum { SIDE = 96, PHOTOS = 5, INPUT = 64 };
 /* Scores of the first two photos by the model in files/model-v1.cozad, printed when it was made. */
 #define V1_SCORE_0 3.58891129
@@ -192,17 +194,6 @@ static void regions(void **state)
     cz_session_close(session);
     cz_model_close(m);
     cz_model_close(back);
-}
-
-typedef struct stop {
-    size_t calls, at;
-} stop;
-
-static int progress(void *ctx, const char *what, size_t done, size_t total, const char *detail)
-{
-    stop *s = ctx;
-    assert_true(what[0] != '\0' && done <= total && detail != NULL);
-    return ++s->calls == s->at;
 }
 
 static void cancels_anywhere(void **state)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "cozad/cozad.h"
+#include "cozad/cozad_eval.h"
 #include "util/rng.h"
 
 #include <math.h>

@@ -19,6 +19,8 @@
 
 #include <cmocka.h>
 
+#include "unit/stop.h"
+
 enum { SIDE = 80, TRAINED = 6, NORMAL = 30, BAD = 8, INPUT = 64 };
 
 typedef uint8_t photo[SIDE * SIDE];
@@ -507,17 +509,6 @@ static void hostile_files(void **state)
 }
 
 /* ---- interruption and memory -------------------------------------------------------------------------------------- */
-
-typedef struct stop {
-    size_t calls, at;
-} stop;
-
-static int progress(void *ctx, const char *what, size_t done, size_t total, const char *detail)
-{
-    stop *s = ctx;
-    assert_true(what[0] != '\0' && done <= total && detail != NULL);
-    return ++s->calls == s->at;
-}
 
 static void cancels_anywhere(void **state)
 {
