@@ -23,7 +23,7 @@ static cz_status measure(const cz_backbone *b, size_t side, size_t batch, size_t
     cz_status status = CZ_OK;
     cz_plan *plan = NULL;
     double ms[RUNS];
-    const cz_plan_options options = {"layer2,layer3", batch, side, side, threads, CZ_PRECISION_FP32};
+    const cz_plan_options options = {"layer2,layer3", batch, side, side, threads, CZ_PRECISION_FP32, NULL, false};
     const size_t count = batch * side * side * 3;
     float *input = cz_alloc_array(count, sizeof *input);
     if (!input) return CZ_E_MEMORY;

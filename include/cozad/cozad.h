@@ -110,10 +110,11 @@ typedef struct cz_image_source {
     size_t categories;
     size_t (*category)(void *ctx, size_t index);
     const char *(*category_name)(void *ctx, size_t category);
+    int concurrent; /* 1: `load`, `release` and `name` may be called from several threads at once, for different indices */
 } cz_image_source;
 #define CZ_IMAGE_SOURCE_INIT                                                                                           \
     {                                                                                                                  \
-        sizeof(cz_image_source), 0, NULL, NULL, NULL, NULL, 0, NULL, NULL                                              \
+        sizeof(cz_image_source), 0, NULL, NULL, NULL, NULL, 0, NULL, NULL, 0                                           \
     }
 
 /* For callbacks: sets the calling thread's error line and returns `status`. */
@@ -212,7 +213,23 @@ CZ_API const cz_known_weights *cz_known_weights_at(size_t index);
 
 /* ---- options shared by training and scoring ------------------------------------------------------------------ */
 
-typedef enum cz_precision { CZ_PRECISION_FP32 = 0 } cz_precision;
+/* What the backbone and the head compute in. Features, thresholds and stored features belong to one of them. */
+typedef enum cz_precision {
+    CZ_PRECISION_FP32 = 0, /* direct convolution */
+    CZ_PRECISION_FP32_WINOGRAD =
+        1,                   /* Winograd for the 3x3 layers where it agrees with direct (checked); head in fp32 */
+    CZ_PRECISION_BF16 = 2,   /* weights and activations in bf16, sums in fp32 */
+    CZ_PRECISION_INT8 = 3,   /* 8-bit weights and activations, ranges measured on training photos */
+    CZ_PRECISION_AUTO = 100, /* to ask for: the fastest of them that the processor computes natively and whose
+                                       features differ from fp32 by at most CZ_AUTO_ERROR (docs/precision.md) */
+    CZ_PRECISION_MODEL = 101 /* to ask for: what the model was calibrated with, else trained with */
+} cz_precision;
+/* Relative root mean square difference of patch features from fp32 that `auto` allows. */
+#define CZ_AUTO_ERROR 0.02
+/* "fp32", "fp32-winograd", "bf16", "int8", "auto", "model". Never NULL. */
+CZ_API const char *cz_precision_name(cz_precision precision);
+/* 1: found. */
+CZ_API int cz_precision_find(const char *name, cz_precision *out);
 
 /* How an image (or its region) becomes the network's input. */
 typedef enum cz_fit {
@@ -340,6 +357,8 @@ typedef struct cz_train_options {
     size_t checkpoint_every;
     int resume; /* go on from `checkpoint` when it is there: same options, photos and threads give the same model, bit for
                    bit. A checkpoint of other options or photos is CZ_E_MODEL. */
+    size_t
+        quantise_images; /* photos that the ranges for int8 are measured on, 32; 0: none, the model cannot be run in int8 */
 } cz_train_options;
 /* Fills in the defaults named above. */
 CZ_API void cz_train_options_init(cz_train_options *options);
@@ -363,6 +382,7 @@ typedef struct cz_adapt_options {
     cz_progress_fn progress;
     cz_log_fn log;
     void *ctx;
+    cz_precision precision; /* CZ_PRECISION_MODEL */
 } cz_adapt_options;
 CZ_API void cz_adapt_options_init(cz_adapt_options *options);
 
@@ -419,6 +439,8 @@ typedef struct cz_calibrate_options {
     cz_progress_fn progress;
     cz_log_fn log;
     void *ctx;
+    cz_precision precision;                       /* the calibrated model's own from then on; CZ_PRECISION_MODEL */
+    size_t tile_width, tile_height, tile_overlap; /* as in cz_session_options; a calibration belongs to them too */
 } cz_calibrate_options;
 CZ_API void cz_calibrate_options_init(cz_calibrate_options *options);
 
@@ -472,8 +494,10 @@ CZ_API cz_status cz_measure_drift(const cz_model *model, const double *scores, s
 
 typedef enum cz_map_kind {
     CZ_MAP_NONE = 0,
-    CZ_MAP_INPUT = 1,   /* at the network's input size */
-    CZ_MAP_ORIGINAL = 2 /* at the image's own size */
+    CZ_MAP_INPUT = 1,    /* at the network's input size */
+    CZ_MAP_ORIGINAL = 2, /* at the image's own size */
+    CZ_MAP_ROWS =
+        3 /* at the image's own size, some rows at a time: cz_session_map_rows. For images whose map is too large */
 } cz_map_kind;
 
 typedef struct cz_session_options {
@@ -493,11 +517,14 @@ typedef struct cz_session_options {
     int no_decision;
     int regions;        /* 1: regions of the map above the pixel threshold; needs a map and a calibrated model */
     size_t region_area; /* the smallest worth telling, pixels of the map; 0: 1 */
+    /* Large images: tiles of tile_width x tile_height of the image's own pixels, each scaled to the network's input, overlapping by
+     * `tile_overlap` pixels and blended (docs/tiles.md). 0: the whole image at once. An image no larger than a tile is one tile. */
+    size_t tile_width, tile_height, tile_overlap;
 } cz_session_options;
 #define CZ_SESSION_OPTIONS_INIT                                                                                        \
     {                                                                                                                  \
-        sizeof(cz_session_options), 0, CZ_PRECISION_FP32, CZ_MAP_ORIGINAL, 1, CZ_CACHE_OPTIONS_INIT, NULL, NULL, NULL, \
-            NULL, NULL, 0, 0, 0                                                                                        \
+        sizeof(cz_session_options), 0, CZ_PRECISION_MODEL, CZ_MAP_ORIGINAL, 1, CZ_CACHE_OPTIONS_INIT, NULL, NULL,      \
+            NULL, NULL, NULL, 0, 0, 0, 0, 0, 0                                                                         \
     }
 
 typedef struct cz_session cz_session;
@@ -531,6 +558,13 @@ CZ_API cz_status cz_score(cz_session *session, const cz_image *image, cz_result 
 /* Any `count`; results[i] belongs to images[i]. All images may differ in size. */
 CZ_API cz_status cz_score_batch(cz_session *session, const cz_image *images, size_t count, cz_result *results);
 CZ_API void cz_session_timing(const cz_session *session, cz_timing *out);
+/* What the session computes in; never CZ_PRECISION_AUTO or _MODEL. */
+CZ_API cz_precision cz_session_precision(const cz_session *session);
+/* Makes everything that the first call would make (plans, packed weights, buffers) and runs it `runs` times on a gray image
+ * of width x height, so that no later call is slower than the others. */
+CZ_API cz_status cz_session_warmup(cz_session *session, size_t width, size_t height, size_t runs);
+/* With CZ_MAP_ROWS: rows [first, first + count) of the map of the last call's image `index`. out: [count, image width]. */
+CZ_API cz_status cz_session_map_rows(cz_session *session, size_t index, size_t first, size_t count, float *out);
 
 /* ---- intermediates, for parity work and for other people's detectors ------------------------------------------ */
 
@@ -543,8 +577,8 @@ typedef struct cz_features_options {
     cz_fit fit;
     size_t resize;
     size_t threads;
-    cz_precision precision;
-    double feature_scale; /* of `patches`, 1 */
+    cz_precision precision; /* not int8, which needs a model's ranges */
+    double feature_scale;   /* of `patches`, 1 */
 } cz_features_options;
 #define CZ_FEATURES_OPTIONS_INIT                                                                                       \
     {                                                                                                                  \
@@ -560,9 +594,9 @@ CZ_API cz_status cz_features_images(const cz_backbone *b, const cz_image *images
 CZ_API cz_status cz_features_tensor(const cz_backbone *b, const cz_tensor_view *input,
                                     const cz_features_options *options, cz_tensors *into);
 
-/* What the machine's arithmetic units reach in this library's matrix product, fp32, in GFLOP/s: the best of several runs of a
- * large one. Takes about a second. */
-CZ_API cz_status cz_machine_gflops(size_t threads, double *out);
+/* What the machine's arithmetic units reach in this library's matrix product, in GFLOP/s: the best of several runs of a large
+ * one in fp32, bf16 or int8 (Winograd: fp32). Takes about a second. */
+CZ_API cz_status cz_machine_gflops(size_t threads, cz_precision precision, double *out);
 
 /* ---- feature store ------------------------------------------------------------------------------------------- */
 

@@ -22,11 +22,6 @@ const char *cz_threshold_rule_name(cz_threshold_rule rule)
     return (size_t)rule < RULES ? rules[rule] : "unknown";
 }
 
-const char *cz_precision_name(cz_precision precision)
-{
-    return precision == CZ_PRECISION_FP32 ? "fp32" : "unknown";
-}
-
 void cz_calibration_free(struct cz_stored_calibration *calibration)
 {
     if (calibration == NULL) return;

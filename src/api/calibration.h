@@ -15,6 +15,5 @@ cz_status cz_calibration_read(cz_model *model);
 void cz_calibration_free(struct cz_stored_calibration *calibration);
 /* A threshold belongs to how it was found: CZ_E_ARG where an image would be computed in another way. */
 cz_status cz_calibration_check(const cz_model *model, const cz_prep *prep, cz_precision precision);
-const char *cz_precision_name(cz_precision precision);
 
 #endif

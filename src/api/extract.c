@@ -166,7 +166,8 @@ static cz_status get_plan(cz_extractor *x, size_t count, cz_plan **out)
 {
     cz_plan **plan = count == 1 ? &x->single : &x->full;
     if (*plan == NULL) {
-        const cz_plan_options options = {x->taps, count, x->prep->height, x->prep->width, x->threads, x->precision};
+        const cz_plan_options options = {x->taps, count, x->prep->height, x->prep->width, x->threads, x->precision,
+                                         NULL,    false};
         const cz_status status = cz_plan_create(x->backbone, &options, plan);
         if (status != CZ_OK) return status;
     }

@@ -178,7 +178,8 @@ static cz_status compute(const cz_backbone *b, run *r)
         tap_text = join(&taps);
         if (tap_text == NULL) return CZ_E_MEMORY;
         const size_t threads = r->options->threads > 0 ? r->options->threads : cz_threads_available();
-        const cz_plan_options plan = {tap_text, r->batch, r->height, r->width, threads, r->options->precision};
+        const cz_plan_options plan = {tap_text, r->batch, r->height, r->width, threads, r->options->precision,
+                                      NULL,     false};
         CZ_TRY(cz_plan_create(b, &plan, &r->plan));
         CZ_TRY(cz_plan_run(r->plan, r->input));
     }

@@ -134,7 +134,7 @@ static cz_status prepare_decision(cz_session *s, const cz_session_options *o)
         return cz_fail(CZ_E_ARG, "regions need a calibrated model%s and a map",
                        m->calibration != NULL ? " that decides" : "");
     }
-    return s->decide ? cz_calibration_check(m, &s->prep, o->precision) : CZ_OK;
+    return s->decide ? cz_calibration_check(m, &s->prep, CZ_PRECISION_FP32) : CZ_OK;
 }
 
 cz_status cz_session_open(const cz_model *model, const cz_session_options *options, cz_session **out)
@@ -151,7 +151,8 @@ cz_status cz_session_open(const cz_model *model, const cz_session_options *optio
     if (model->backbone == NULL)
         return cz_fail(CZ_E_ARG, "a model that was only inspected cannot score: it has no backbone");
     if (o->map < CZ_MAP_NONE || o->map > CZ_MAP_ORIGINAL) return cz_fail(CZ_E_ARG, "unknown map kind %d", (int)o->map);
-    if (o->precision != CZ_PRECISION_FP32) return cz_fail(CZ_E_UNSUPPORTED, "this version computes in fp32 only");
+    const cz_precision precision = o->precision == CZ_PRECISION_MODEL ? CZ_PRECISION_FP32 : o->precision;
+    if (precision != CZ_PRECISION_FP32) return cz_fail(CZ_E_UNSUPPORTED, "this version computes in fp32 only");
     s = cz_calloc(1, sizeof *s);
     if (s == NULL) return CZ_E_MEMORY;
     s->model = cz_model_retain((cz_model *)(uintptr_t)model);
@@ -161,8 +162,8 @@ cz_status cz_session_open(const cz_model *model, const cz_session_options *optio
     CZ_TRY(cz_threads_enter(s->threads, &scope));
     CZ_TRY(make_prep(s, o));
     CZ_TRY(prepare_decision(s, o));
-    const cz_extractor_options extract = {model->taps,  &s->prep,  s->threads, s->batch,
-                                          o->precision, &o->cache, o->log,     o->ctx};
+    const cz_extractor_options extract = {model->taps, &s->prep,  s->threads, s->batch,
+                                          precision,   &o->cache, o->log,     o->ctx};
     CZ_TRY(cz_extractor_create(model->backbone, &extract, &s->extractor));
     CZ_TRY(make_head(s));
     CZ_TRY(make_buffers(s));

@@ -30,11 +30,20 @@ typedef struct cz_tap {
     size_t channels, height, width;
 } cz_tap;
 
+/* Ranges of activations for int8, by node of the layout; made by backbone/quantise.h. */
+#define CZ_QUANT_MAX 120
+typedef struct cz_quant {
+    size_t count;              /* nodes from the first on that have a range */
+    float range[CZ_QUANT_MAX]; /* largest value that the node's 8 bits stand for, > 0 */
+} cz_quant;
+
 typedef struct cz_plan_options {
     const char *taps; /* comma-separated */
     size_t batch, height, width;
     size_t threads; /* > 0; plans must be run under the same count (cz_threads_enter) */
     cz_precision precision;
+    const cz_quant *quant; /* for int8 */
+    bool bf16_taps;        /* taps are read with cz_plan_tap_bf16 */
 } cz_plan_options;
 
 typedef struct cz_plan cz_plan;
@@ -48,6 +57,7 @@ const cz_tap *cz_plan_tap(const cz_plan *plan, size_t index); /* in the order as
 cz_status cz_plan_run(cz_plan *plan, const float *input);
 /* [N, h, w, C] F32, channels last; belongs to the plan, valid until its next run. */
 const float *cz_plan_tap_data(const cz_plan *plan, size_t index);
+const uint16_t *cz_plan_tap_bf16(const cz_plan *plan, size_t index); /* the same as bf16, with bf16_taps */
 size_t cz_plan_memory(const cz_plan *plan); /* bytes of packed weights, activations and scratch */
 
 /* Shape of a tap without a plan; CZ_E_ARG names an unknown tap and lists the known ones. */

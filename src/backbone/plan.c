@@ -72,7 +72,9 @@ cz_status cz_plan_create(const cz_backbone *b, const cz_plan_options *options, c
         plan->values[i] = values[nodes[i]];
         CZ_TRY(cz_net_mark_output(plan->net, plan->values[i]));
     }
-    CZ_TRY(cz_net_finalise(plan->net, options->threads, options->precision));
+    const cz_net_options net = {
+        .threads = options->threads, .precision = options->precision, .bf16_outputs = options->bf16_taps};
+    CZ_TRY(cz_net_finalise(plan->net, &net));
     *out = plan;
     plan = NULL;
 out:

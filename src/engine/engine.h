@@ -50,15 +50,40 @@ cz_status cz_net_conv(cz_net *net, cz_net_value input, cz_net_value residual, co
 cz_status cz_net_max_pool(cz_net *net, cz_net_value input, const cz_pool_desc *desc, cz_net_value *out);
 /* Keeps a value (not the input) readable after a run. Marking twice is harmless. */
 cz_status cz_net_mark_output(cz_net *net, cz_net_value value);
-/* Chooses layouts, packs the weights, plans memory. fp32 means direct convolution. */
-cz_status cz_net_finalise(cz_net *net, size_t threads, cz_precision precision);
+
+/* The packed weights of a network: one block of bytes, immutable, counted, shared by networks of the same nodes, shapes and
+ * settings (or those whose layouts happen to agree), and fit to be written to a file and mapped again. */
+typedef struct cz_packed cz_packed;
+cz_packed *cz_packed_retain(cz_packed *packed);
+void cz_packed_release(cz_packed *packed); /* NULL is fine */
+/* Everything, with a header that says what it holds; 64-byte aligned. */
+const void *cz_packed_bytes(const cz_packed *packed, size_t *size);
+/* `bytes` (64-byte aligned) are used in place until `let_go(ctx)` is called with the last reference. Offsets and sizes are checked
+ * against `size`, CZ_E_FORMAT (then let_go is not called); whether they suit a network is for cz_net_finalise to say. The values
+ * themselves are taken on trust: the caller has a checksum. */
+cz_status cz_packed_from_bytes(const void *bytes, size_t size, void (*let_go)(void *ctx), void *ctx, cz_packed **out);
+
+typedef struct cz_net_options {
+    size_t threads;         /* > 0 */
+    cz_precision precision; /* not AUTO, not MODEL */
+    const float *ranges; /* int8: [values] the largest magnitude that value v's 8 bits stand for; [0] is the input's */
+    bool
+        bf16_outputs; /* marked values are read with cz_net_output_bf16 (rounded to nearest even), else cz_net_output */
+    cz_packed *packed; /* NULL, or weights to use where they suit every convolution; retained */
+} cz_net_options;
+/* Chooses layouts, packs the weights, plans memory. With `packed` the nodes' weights and biases may be NULL: CZ_E_WEIGHTS when
+ * it does not suit after all. */
+cz_status cz_net_finalise(cz_net *net, const cz_net_options *options);
+/* The weights that a finalised network uses; belongs to it. */
+cz_packed *cz_net_packed(const cz_net *net);
 /* input: [batch, height, width, channels] F32. */
 cz_status cz_net_run(cz_net *net, const float *input);
 /* [batch, height, width, channels] F32 of a marked value, valid until the next run; NULL for one that is not marked. */
 const float *cz_net_output(const cz_net *net, cz_net_value value);
+const uint16_t *cz_net_output_bf16(const cz_net *net, cz_net_value value); /* the same, with bf16_outputs */
 /* Shape of any value: batch, height, width, channels. */
 void cz_net_shape(const cz_net *net, cz_net_value value, size_t shape[4]);
-/* Bytes of packed weights, activations and scratch of a finalised network. */
+/* Bytes of packed weights (even where they are shared), activations and scratch of a finalised network. */
 size_t cz_net_memory(const cz_net *net);
 
 /* ---- matrix products ------------------------------------------------------------------------------------------ */
@@ -74,12 +99,14 @@ typedef struct cz_matmul_desc {
     size_t m, n, k;
     const float *b; /* [k, n], or [n, k] when b_is_nk; copied */
     bool b_is_nk;
-    const float *bias; /* [n] or NULL; copied */
-    size_t threads;    /* > 0 */
+    const float *bias;      /* [n] or NULL; copied */
+    size_t threads;         /* > 0 */
+    cz_precision precision; /* FP32; BF16: `a` is bf16; INT8: `a` is u8, B is quantised by column */
+    float a_range;          /* INT8: what 255 in `a` stands for */
 } cz_matmul_desc;
 cz_status cz_engine_matmul_create(const cz_matmul_desc *desc, cz_matmul **out);
-/* a: [m, k], c: [m, n], both dense. */
-cz_status cz_engine_matmul_run(cz_matmul *mm, const float *a, float *c);
+/* a: [m, k] floats, bf16 or u8 by the precision, c: [m, n] F32, both dense. */
+cz_status cz_engine_matmul_run(cz_matmul *mm, const void *a, float *c);
 void cz_engine_matmul_destroy(cz_matmul *mm);
 size_t cz_engine_matmul_memory(const cz_matmul *mm);
 

@@ -158,13 +158,14 @@ cz_status cz_net_mark_output(cz_net *net, cz_net_value value)
     return CZ_OK;
 }
 
-cz_status cz_net_finalise(cz_net *net, size_t threads, cz_precision precision)
+cz_status cz_net_finalise(cz_net *net, const cz_net_options *options)
 {
+    const size_t threads = options->threads;
     cz_threads_scope scope;
     if (net->threads != 0 || net->node_count == 0 || threads == 0)
         return cz_fail(CZ_E_ARG, "network: empty, already finalised, or no thread count");
-    if (precision != CZ_PRECISION_FP32)
-        return cz_fail(CZ_E_UNSUPPORTED, "precision %d is not implemented", (int)precision);
+    if (options->precision != CZ_PRECISION_FP32 || options->packed || options->bf16_outputs)
+        return cz_fail(CZ_E_UNSUPPORTED, "precision %d is not implemented", (int)options->precision);
     cz_status status = cz_threads_enter(threads, &scope);
     if (status != CZ_OK) return status;
     status = cz_net_compile(net);

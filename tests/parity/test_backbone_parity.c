@@ -17,8 +17,14 @@ static void check_golden(const cz_backbone *b, const char *file, float factor, s
 {
     cz_tensors *golden;
     cz_plan *plan;
-    const cz_plan_options options = {
-        "stem.relu,stem.pool,layer1,layer2,layer3", 1, GOLDEN_SIDE, GOLDEN_SIDE, threads, CZ_PRECISION_FP32};
+    const cz_plan_options options = {"stem.relu,stem.pool,layer1,layer2,layer3",
+                                     1,
+                                     GOLDEN_SIDE,
+                                     GOLDEN_SIDE,
+                                     threads,
+                                     CZ_PRECISION_FP32,
+                                     NULL,
+                                     false};
     float *input = golden_input(GOLDEN_SIDE, factor);
     assert_non_null(input);
     assert_int_equal(cz_safetensors_open(file, &golden), CZ_OK);
@@ -109,7 +115,7 @@ static void test_oracle(void **state)
     assert_int_equal(cz_safetensors_open(activations, &oracle), CZ_OK);
     float *input = load_nhwc(oracle, "input", &channels, &pixels);
     const cz_plan_options options = {
-        "layer3,stem.relu,stem.pool,layer1,layer2.0,layer2,layer3.0", 1, 224, 224, 2, CZ_PRECISION_FP32};
+        "layer3,stem.relu,stem.pool,layer1,layer2.0,layer2,layer3.0", 1, 224, 224, 2, CZ_PRECISION_FP32, NULL, false};
     assert_int_equal(cz_plan_create(b, &options, &plan), CZ_OK);
     assert_int_equal(cz_plan_run(plan, input), CZ_OK);
     assert_int_equal(cz_plan_tap_count(plan), 7);

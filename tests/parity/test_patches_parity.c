@@ -19,7 +19,7 @@ static void check_patches(const cz_backbone *b, const char *file, float factor)
     cz_pooler *pooler;
     cz_tap_shape shapes[2];
     const float *maps[2];
-    const cz_plan_options options = {"layer2,layer3", 1, SIDE, SIDE, 2, CZ_PRECISION_FP32};
+    const cz_plan_options options = {"layer2,layer3", 1, SIDE, SIDE, 2, CZ_PRECISION_FP32, NULL, false};
     float *input = golden_input(SIDE, factor);
     assert_non_null(input);
     assert_int_equal(cz_safetensors_open(file, &golden), CZ_OK);

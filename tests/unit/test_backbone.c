@@ -240,7 +240,7 @@ static cz_plan *plan_of(const cz_backbone *b, const char *taps, size_t batch, si
                         size_t threads)
 {
     cz_plan *plan = NULL;
-    const cz_plan_options options = {taps, batch, height, width, threads, CZ_PRECISION_FP32};
+    const cz_plan_options options = {taps, batch, height, width, threads, CZ_PRECISION_FP32, NULL, false};
     assert_int_equal(cz_plan_create(b, &options, &plan), CZ_OK);
     return plan;
 }
@@ -395,7 +395,7 @@ static void test_taps(void **state)
                                       "fc",
                                       "a name that is far longer than any tap there is could ever be"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        const cz_plan_options options = {bad[i], 1, 64, 64, 1, CZ_PRECISION_FP32};
+        const cz_plan_options options = {bad[i], 1, 64, 64, 1, CZ_PRECISION_FP32, NULL, false};
         cz_error_clear();
         assert_int_equal(cz_plan_create(b, &options, &plan), CZ_E_ARG);
         assert_true(cz_backbone_flops(b, bad[i], 64, 64) == 0);
@@ -406,12 +406,12 @@ static void test_taps(void **state)
     assert_non_null(strstr(cz_last_error(), "layer3 (layer3.0 to layer3.5)"));
     cz_error_clear();
     assert_int_equal(cz_backbone_tap_shape(b, "layer3", 0, 64, &tap), CZ_E_ARG);
-    cz_plan_options options = {"layer3", 0, 64, 64, 1, CZ_PRECISION_FP32};
+    cz_plan_options options = {"layer3", 0, 64, 64, 1, CZ_PRECISION_FP32, NULL, false};
     assert_int_equal(cz_plan_create(b, &options, &plan), CZ_E_ARG);
     options = (cz_plan_options){"layer1", 1, 64, 64, 1, (cz_precision)9};
     assert_int_equal(cz_plan_create(b, &options, &plan), CZ_E_UNSUPPORTED);
-    assert_true(fabs(cz_backbone_flops(b, "layer2,layer3", 256, 256) / 24.0e9 - 1) < 0.01); /* the known cost */
-    options = (cz_plan_options){"layer2,layer3", 1, 1, 1, 1, CZ_PRECISION_FP32};            /* one pixel */
+    assert_true(fabs(cz_backbone_flops(b, "layer2,layer3", 256, 256) / 24.0e9 - 1) < 0.01);   /* the known cost */
+    options = (cz_plan_options){"layer2,layer3", 1, 1, 1, 1, CZ_PRECISION_FP32, NULL, false}; /* one pixel */
     assert_int_equal(cz_plan_create(b, &options, &plan), CZ_OK);
     const float pixel[3] = {1, -1, 0.5f};
     assert_int_equal(cz_plan_run(plan, pixel), CZ_OK);
@@ -432,7 +432,7 @@ static void test_out_of_memory(void **state)
     for (unsigned long n = 1;; n++) {
         cz_backbone *b = NULL;
         cz_plan *plan = NULL;
-        const cz_plan_options options = {"layer1", 1, 32, 32, 1, CZ_PRECISION_FP32};
+        const cz_plan_options options = {"layer1", 1, 32, 32, 1, CZ_PRECISION_FP32, NULL, false};
         cz_alloc_fail_after(n);
         cz_status status = cz_backbone_from_tensors(t, "x", "x", &b);
         if (status == CZ_OK) status = cz_plan_create(b, &options, &plan);

@@ -92,7 +92,7 @@ static void check_conv(const conv_case *c, size_t threads)
     }
     assert_int_equal(cz_net_mark_output(net, out), CZ_OK);
     assert_null(cz_net_output(net, out));
-    assert_int_equal(cz_net_finalise(net, threads, CZ_PRECISION_FP32), CZ_OK);
+    assert_int_equal(cz_net_finalise(net, &(cz_net_options){.threads = threads}), CZ_OK);
     assert_int_equal(cz_net_run(net, in), CZ_OK);
     conv_case plain = *c;
     plain.relu = c->relu && !c->residual;
@@ -162,7 +162,7 @@ static void test_pool(void **state)
         assert_int_equal(cz_net_input(net, n, h, w, c, &input), CZ_OK);
         assert_int_equal(cz_net_max_pool(net, input, &pool, &out), CZ_OK);
         assert_int_equal(cz_net_mark_output(net, out), CZ_OK);
-        assert_int_equal(cz_net_finalise(net, 2, CZ_PRECISION_FP32), CZ_OK);
+        assert_int_equal(cz_net_finalise(net, &(cz_net_options){.threads = 2}), CZ_OK);
         assert_int_equal(cz_net_run(net, in), CZ_OK);
         cz_net_shape(net, out, shape);
         const size_t count = shape[0] * shape[1] * shape[2] * shape[3];
@@ -197,7 +197,7 @@ static cz_net *chain(float *const *weights, const float *bias, bool first, bool 
         assert_int_equal(cz_net_conv(net, from, residual, &desc, &values[i]), CZ_OK);
         if (all || i + 1 == CHAIN) assert_int_equal(cz_net_mark_output(net, values[i]), CZ_OK);
     }
-    assert_int_equal(cz_net_finalise(net, threads, CZ_PRECISION_FP32), CZ_OK);
+    assert_int_equal(cz_net_finalise(net, &(cz_net_options){.threads = threads}), CZ_OK);
     return net;
 }
 
@@ -252,7 +252,7 @@ static void test_refusals(void **state)
     cz_conv_desc desc = {1, 3, 3, 1, 1, weights, bias, false};
     const cz_pool_desc pool = {3, 2, 1, 0, 0}, bad_pool = {3, 0, 1, 1, 1};
     assert_int_equal(cz_net_create(&net), CZ_OK);
-    assert_int_equal(cz_net_finalise(net, 1, CZ_PRECISION_FP32), CZ_E_ARG);
+    assert_int_equal(cz_net_finalise(net, &(cz_net_options){.threads = 1}), CZ_E_ARG);
     assert_int_equal(cz_net_run(net, in), CZ_E_ARG);
     assert_int_equal(cz_net_input(net, 1, 0, 4, 3, &input), CZ_E_ARG);
     assert_int_equal(cz_net_input(net, 1 << 20, 1 << 20, 1 << 20, 3, &input), CZ_E_LIMIT);
@@ -269,7 +269,7 @@ static void test_refusals(void **state)
     assert_int_equal(cz_net_max_pool(net, input, &pool, &other), CZ_OK);
     assert_int_equal(cz_net_mark_output(net, other), CZ_OK);
     assert_int_equal(cz_net_finalise(net, 1, (cz_precision)77), CZ_E_UNSUPPORTED);
-    assert_int_equal(cz_net_finalise(net, 1, CZ_PRECISION_FP32), CZ_OK);
+    assert_int_equal(cz_net_finalise(net, &(cz_net_options){.threads = 1}), CZ_OK);
     assert_int_equal(cz_net_max_pool(net, input, &pool, &other), CZ_E_ARG);
     cz_status inside = CZ_OK;
 #pragma omp parallel num_threads(2)
@@ -296,7 +296,7 @@ static void test_out_of_memory(void **state)
         if (status == CZ_OK) status = cz_net_conv(net, input, CZ_NET_NONE, &desc, &middle);
         if (status == CZ_OK) status = cz_net_conv(net, middle, middle, &desc, &out);
         if (status == CZ_OK) status = cz_net_mark_output(net, out);
-        if (status == CZ_OK) status = cz_net_finalise(net, 1, CZ_PRECISION_FP32);
+        if (status == CZ_OK) status = cz_net_finalise(net, &(cz_net_options){.threads = 1});
         cz_alloc_fail_after(0);
         cz_net_destroy(net);
         if (status == CZ_OK) {

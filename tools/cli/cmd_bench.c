@@ -187,7 +187,7 @@ static int bench(arguments *a)
     source.load = load_noise;
     source.ctx = &n;
     status = cz_train(backbone, &source, &a->train, &model);
-    if (status == CZ_OK) status = cz_machine_gflops(a->threads, &peak);
+    if (status == CZ_OK) status = cz_machine_gflops(a->threads, CZ_PRECISION_FP32, &peak);
     if (status == CZ_OK) status = measure(a, model, &n, ms);
     if (status == CZ_OK) status = measure_features(a, backbone, &n, &features);
     if (status == CZ_OK) print(a, backbone, ms, features, peak);
