@@ -408,7 +408,7 @@ static void test_taps(void **state)
     assert_int_equal(cz_backbone_tap_shape(b, "layer3", 0, 64, &tap), CZ_E_ARG);
     cz_plan_options options = {"layer3", 0, 64, 64, 1, CZ_PRECISION_FP32, NULL, false};
     assert_int_equal(cz_plan_create(b, &options, &plan), CZ_E_ARG);
-    options = (cz_plan_options){"layer1", 1, 64, 64, 1, (cz_precision)9};
+    options = (cz_plan_options){"layer1", 1, 64, 64, 1, (cz_precision)9, NULL, false};
     assert_int_equal(cz_plan_create(b, &options, &plan), CZ_E_UNSUPPORTED);
     assert_true(fabs(cz_backbone_flops(b, "layer2,layer3", 256, 256) / 24.0e9 - 1) < 0.01);   /* the known cost */
     options = (cz_plan_options){"layer2,layer3", 1, 1, 1, 1, CZ_PRECISION_FP32, NULL, false}; /* one pixel */
