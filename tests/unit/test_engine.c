@@ -268,7 +268,7 @@ static void test_refusals(void **state)
     assert_int_equal(cz_net_mark_output(net, input), CZ_E_ARG);
     assert_int_equal(cz_net_max_pool(net, input, &pool, &other), CZ_OK);
     assert_int_equal(cz_net_mark_output(net, other), CZ_OK);
-    assert_int_equal(cz_net_finalise(net, 1, (cz_precision)77), CZ_E_UNSUPPORTED);
+    assert_int_equal(cz_net_finalise(net, &(cz_net_options){.threads = 1, .precision = (cz_precision)77}), CZ_E_UNSUPPORTED);
     assert_int_equal(cz_net_finalise(net, &(cz_net_options){.threads = 1}), CZ_OK);
     assert_int_equal(cz_net_max_pool(net, input, &pool, &other), CZ_E_ARG);
     cz_status inside = CZ_OK;
@@ -383,7 +383,7 @@ static void test_matmul(void **state)
         float *a = hashed("a", m * k, 1), *b = hashed("b", k * n, 1), *bias = hashed("bias", n, 1);
         float *c = malloc(m * n * sizeof *c);
         double *want = malloc(m * n * sizeof *want);
-        const cz_matmul_desc desc = {m, n, k, b, nk, with_bias ? bias : NULL, s & 4 ? 2 : 1};
+        const cz_matmul_desc desc = {m, n, k, b, nk, with_bias ? bias : NULL, s & 4 ? 2 : 1, CZ_PRECISION_FP32, 0};
         cz_matmul *mm;
         assert_int_equal(cz_engine_matmul_create(&desc, &mm), CZ_OK);
         for (size_t i = 0; i < m * n; i++) {
