@@ -16,6 +16,8 @@
 
 /* One line: library, version, instruction set in use, as "oneDNN 2.6.3, AVX-512 …". Always terminated. */
 void cz_engine_describe(char *text, size_t size);
+/* Whether this processor has instructions of its own for a precision, so that it is faster than fp32 and not merely possible. */
+bool cz_engine_native(cz_precision precision);
 
 /* ---- networks ------------------------------------------------------------------------------------------------ */
 
@@ -92,6 +94,34 @@ size_t cz_net_memory(const cz_net *net);
  * the matrices as stored. Uses the OpenMP thread count in force. beta = 0 never reads C. */
 cz_status cz_engine_sgemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a,
                           size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc);
+
+/* The same products in bf16: operands rounded to bf16 (to nearest even) where they are not yet, sums and result in fp32. Where
+ * oneDNN has no bf16 product the rounded operands are multiplied in fp32, so the result means the same on every processor. */
+typedef struct cz_gemm cz_gemm; /* prepared products and scratch memory, which grows to what the products given to it need */
+typedef struct cz_gemm_operand {
+    const void *values; /* F32, or bf16 */
+    size_t stride;      /* elements from row to row as stored */
+    bool trans, bf16;
+} cz_gemm_operand;
+typedef struct cz_gemm_desc {
+    size_t m, n, k;
+    float alpha, beta; /* beta = 0 never reads C */
+    cz_gemm_operand a, b;
+    float *c;
+    size_t ldc;
+    /* NULL, or called when `count` rows of C from `first` on are ready, in ascending order and while they are near; `block`
+     * rows (0: the engine's choice) at a time. It may not use the same cz_gemm. */
+    void (*done)(void *ctx, size_t first, size_t count);
+    void *ctx;
+    size_t block;
+    bool c_is_block; /* C has room for `block` rows only: each block takes the place of the one before */
+} cz_gemm_desc;
+cz_status cz_engine_gemm_create(cz_gemm **out);
+/* Uses the OpenMP thread count in force. Fastest: A in bf16, not transposed; B a weight matrix in any form, or in bf16 and not
+ * transposed. A `k` above a few thousand is added up in parts, in order. */
+cz_status cz_engine_gemm(cz_gemm *gemm, const cz_gemm_desc *desc);
+void cz_engine_gemm_destroy(cz_gemm *gemm);
+size_t cz_engine_gemm_memory(const cz_gemm *gemm);
 
 /* C = A B + bias with a B that is packed once. */
 typedef struct cz_matmul cz_matmul;

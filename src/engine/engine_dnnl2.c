@@ -44,21 +44,32 @@ dnnl_memory_desc_t cz_dnnl_query_md(const_dnnl_primitive_desc_t pd, dnnl_query_t
     return md ? *md : none;
 }
 
-cz_status cz_dnnl_md4(const size_t nchw[4], dnnl_format_tag_t tag, dnnl_memory_desc_t *out)
+cz_status cz_dnnl_md4(const size_t nchw[4], dnnl_data_type_t type, dnnl_format_tag_t tag, dnnl_memory_desc_t *out)
 {
     dnnl_dims_t dims = {0};
     for (size_t i = 0; i < 4; i++) dims[i] = (dnnl_dim_t)nchw[i];
-    return cz_dnnl_check(dnnl_memory_desc_init_by_tag(out, 4, dims, dnnl_f32, tag), "memory descriptor");
+    return cz_dnnl_check(dnnl_memory_desc_init_by_tag(out, 4, dims, type, tag), "memory descriptor");
 }
 
 cz_status cz_dnnl_reorder_now(const cz_dnnl_context *context, const dnnl_memory_desc_t *from_md, const void *from,
                               const dnnl_memory_desc_t *to_md, void *to)
 {
+    return cz_dnnl_reorder_scaled(context, from_md, from, to_md, to, NULL, 0);
+}
+
+cz_status cz_dnnl_reorder_scaled(const cz_dnnl_context *context, const dnnl_memory_desc_t *from_md, const void *from,
+                                 const dnnl_memory_desc_t *to_md, void *to, const float *scales, size_t count)
+{
     cz_status status = CZ_OK;
+    dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_primitive_t primitive = NULL;
     dnnl_memory_t source = NULL, target = NULL;
-    CZ_DNNL(dnnl_reorder_primitive_desc_create(&pd, from_md, context->engine, to_md, context->engine, NULL), "reorder");
+    if (scales) {
+        CZ_DNNL(dnnl_primitive_attr_create(&attr), "attributes");
+        CZ_DNNL(dnnl_primitive_attr_set_output_scales(attr, (dnnl_dim_t)count, 1, scales), "scales");
+    }
+    CZ_DNNL(dnnl_reorder_primitive_desc_create(&pd, from_md, context->engine, to_md, context->engine, attr), "reorder");
     CZ_DNNL(dnnl_primitive_create(&primitive, pd), "reorder");
     /* oneDNN's handles are not const, but a source is only read */
     CZ_DNNL(dnnl_memory_create(&source, from_md, context->engine, (void *)(uintptr_t)from), "reorder source");
@@ -71,6 +82,7 @@ out:
     if (source) dnnl_memory_destroy(source);
     if (primitive) dnnl_primitive_destroy(primitive);
     if (pd) dnnl_primitive_desc_destroy(pd);
+    if (attr) dnnl_primitive_attr_destroy(attr);
     return status;
 }
 
@@ -113,4 +125,22 @@ void cz_engine_describe(char *text, size_t size)
     if (size == 0) return;
     snprintf(text, size, "oneDNN %d.%d.%d, %s", version->major, version->minor, version->patch,
              isa_name(dnnl_get_effective_cpu_isa()));
+}
+
+bool cz_engine_native(cz_precision precision)
+{
+    const unsigned isa = (unsigned)dnnl_get_effective_cpu_isa(); /* sets of bits: a later one contains the earlier */
+    const bool avx512 = (isa & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
+    switch (precision) {
+    case CZ_PRECISION_FP32:
+        return true;
+    case CZ_PRECISION_FP32_WINOGRAD:
+        return avx512;
+    case CZ_PRECISION_BF16:
+        return (isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
+    case CZ_PRECISION_INT8:
+        return (isa & dnnl_cpu_isa_avx512_core_vnni) == dnnl_cpu_isa_avx512_core_vnni || isa == dnnl_cpu_isa_avx2_vnni;
+    default:
+        return false;
+    }
 }

@@ -25,11 +25,14 @@ void cz_dnnl_context_free(cz_dnnl_context *context);
 
 /* A zeroed descriptor when the primitive has none of that kind. Copied: queried ones die with their primitive. */
 dnnl_memory_desc_t cz_dnnl_query_md(const_dnnl_primitive_desc_t pd, dnnl_query_t what);
-/* [n, c, h, w] of F32 in the layout `tag`. */
-cz_status cz_dnnl_md4(const size_t nchw[4], dnnl_format_tag_t tag, dnnl_memory_desc_t *out);
+/* [n, c, h, w] of `type` in the layout `tag`. */
+cz_status cz_dnnl_md4(const size_t nchw[4], dnnl_data_type_t type, dnnl_format_tag_t tag, dnnl_memory_desc_t *out);
 /* Copies between layouts; both buffers sized from their descriptors. */
 cz_status cz_dnnl_reorder_now(const cz_dnnl_context *context, const dnnl_memory_desc_t *from_md, const void *from,
                               const dnnl_memory_desc_t *to_md, void *to);
+/* The same, each slice of the first dimension times its scale; scales: [count] or NULL. */
+cz_status cz_dnnl_reorder_scaled(const cz_dnnl_context *context, const dnnl_memory_desc_t *from_md, const void *from,
+                                 const dnnl_memory_desc_t *to_md, void *to, const float *scales, size_t count);
 /* Attributes with a user-owned scratchpad; residual sum and then ReLU as post-ops. */
 cz_status cz_dnnl_attr(bool sum, bool relu, dnnl_primitive_attr_t *out);
 

@@ -2,6 +2,7 @@
 /* Networks on oneDNN 2.x: building, running, outputs. Compilation is in engine_dnnl2_compile.c. */
 #include "engine/net_dnnl2.h"
 
+#include "tensor/bf16.h"
 #include "util/alloc.h"
 #include "util/threads.h"
 
@@ -40,26 +41,40 @@ cz_status cz_net_create(cz_net **out)
     return CZ_OK;
 }
 
+static void free_step(const cz_net_step *step)
+{
+    if (step->primitive) dnnl_primitive_destroy(step->primitive);
+    if (step->weights) dnnl_memory_destroy(step->weights);
+    if (step->bias) dnnl_memory_destroy(step->bias);
+    if (step->scratch) dnnl_memory_destroy(step->scratch);
+    cz_free(step->scales);
+    cz_free(step->bias_scaled);
+}
+
+void cz_net_clear_program(cz_net *net)
+{
+    for (size_t i = 0; i < net->step_count; i++) free_step(&net->steps[i]);
+    for (size_t i = 0; i < net->slot_count; i++)
+        if (net->slots[i].memory) dnnl_memory_destroy(net->slots[i].memory);
+    net->step_count = net->slot_count = net->buffer_count = 0;
+    net->scratch_bytes = net->arena_bytes = 0;
+    net->scratch_buffer = CZ_NET_NONE;
+    cz_free(net->arena);
+    net->arena = NULL;
+    cz_packed_release(net->packed);
+    net->packed = NULL;
+}
+
 void cz_net_destroy(cz_net *net)
 {
     if (!net) return;
-    for (size_t i = 0; i < net->step_count; i++) {
-        const cz_net_step *step = &net->steps[i];
-        if (step->primitive) dnnl_primitive_destroy(step->primitive);
-        if (step->weights) dnnl_memory_destroy(step->weights);
-        if (step->bias) dnnl_memory_destroy(step->bias);
-        if (step->scratch) dnnl_memory_destroy(step->scratch);
-    }
-    for (size_t i = 0; i < net->slot_count; i++)
-        if (net->slots[i].memory) dnnl_memory_destroy(net->slots[i].memory);
+    cz_net_clear_program(net);
     cz_dnnl_context_free(&net->context);
     cz_free(net->tensors);
     cz_free(net->nodes);
     cz_free(net->slots);
     cz_free(net->buffers);
     cz_free(net->steps);
-    cz_free(net->weights);
-    cz_free(net->arena);
     cz_free(net);
 }
 
@@ -98,9 +113,9 @@ static cz_status add_node(cz_net *net, cz_net_node *node, const size_t nchw[4], 
     if (status != CZ_OK) return status;
     status = add_tensor(net, nchw, &node->result);
     if (status != CZ_OK) return status;
+    node->ordinal = net->conv_count;
     net->nodes[net->node_count++] = *node;
-    net->tensors[node->input].uses++;
-    if (node->residual != CZ_NET_NONE) net->tensors[node->residual].uses++;
+    if (!node->is_pool) net->conv_count++;
     *out = node->result;
     return CZ_OK;
 }
@@ -118,9 +133,8 @@ cz_status cz_net_conv(cz_net *net, cz_net_value input, cz_net_value residual, co
     cz_status status = check_open(net, input);
     if (status != CZ_OK) return status;
     if (desc->stride == 0 || desc->kernel_h == 0 || desc->kernel_w == 0 || desc->kernel_h > MAX_EXTENT ||
-        desc->kernel_w > MAX_EXTENT || desc->pad >= desc->kernel_h || desc->pad >= desc->kernel_w || !desc->weights ||
-        !desc->bias)
-        return cz_fail(CZ_E_ARG, "network: convolution with a bad kernel, stride, padding or without weights");
+        desc->kernel_w > MAX_EXTENT || desc->pad >= desc->kernel_h || desc->pad >= desc->kernel_w)
+        return cz_fail(CZ_E_ARG, "network: convolution with a bad kernel, stride or padding");
     const size_t *in = net->tensors[input].nchw;
     const size_t nchw[4] = {in[0], desc->out_channels, window_count(in[2], desc->kernel_h, desc->stride, 2 * desc->pad),
                             window_count(in[3], desc->kernel_w, desc->stride, 2 * desc->pad)};
@@ -160,18 +174,45 @@ cz_status cz_net_mark_output(cz_net *net, cz_net_value value)
 
 cz_status cz_net_finalise(cz_net *net, const cz_net_options *options)
 {
-    const size_t threads = options->threads;
     cz_threads_scope scope;
-    if (net->threads != 0 || net->node_count == 0 || threads == 0)
+    if (net->threads != 0 || net->node_count == 0 || options->threads == 0)
         return cz_fail(CZ_E_ARG, "network: empty, already finalised, or no thread count");
-    if (options->precision != CZ_PRECISION_FP32 || options->packed || options->bf16_outputs)
-        return cz_fail(CZ_E_UNSUPPORTED, "precision %d is not implemented", (int)options->precision);
-    cz_status status = cz_threads_enter(threads, &scope);
+    if (options->precision < CZ_PRECISION_FP32 || options->precision > CZ_PRECISION_INT8)
+        return cz_fail(CZ_E_UNSUPPORTED, "network: no precision %d", (int)options->precision);
+    cz_status status = cz_threads_enter(options->threads, &scope);
     if (status != CZ_OK) return status;
-    status = cz_net_compile(net);
+    status = cz_net_compile(net, options);
     cz_threads_leave(&scope);
-    if (status == CZ_OK) net->threads = threads;
-    return status;
+    if (status != CZ_OK) {
+        cz_net_clear_program(net);
+        return status;
+    }
+    net->threads = options->threads;
+    for (size_t i = 0; i < net->node_count; i++) net->nodes[i].conv.weights = net->nodes[i].conv.bias = NULL;
+    return CZ_OK;
+}
+
+static const void *slot_data(const cz_net *net, size_t slot)
+{
+    return net->arena + net->buffers[net->slots[slot].buffer].offset;
+}
+
+static size_t value_count(const cz_net_slot *slot)
+{
+    size_t count = 1;
+    for (int i = 0; i < slot->md.ndims; i++) count *= (size_t)slot->md.dims[i];
+    return count;
+}
+
+cz_status cz_net_run_step(cz_net *net, const cz_net_step *step)
+{
+    if (step->kind != CZ_STEP_ROUND)
+        return cz_dnnl_check(dnnl_primitive_execute(step->primitive, net->context.stream, step->arg_count, step->args),
+                             "run");
+    /* both in NHWC, without padding */
+    cz_bf16_round(slot_data(net, step->from), value_count(&net->slots[step->from]),
+                  (uint16_t *)(uintptr_t)slot_data(net, step->to));
+    return CZ_OK;
 }
 
 cz_status cz_net_run(cz_net *net, const float *input)
@@ -181,21 +222,33 @@ cz_status cz_net_run(cz_net *net, const float *input)
     cz_status status = cz_threads_enter(net->threads, &scope);
     if (status != CZ_OK) return status;
     CZ_DNNL(dnnl_memory_set_data_handle(net->slots[0].memory, (void *)(uintptr_t)input), "input");
-    for (size_t i = 0; i < net->step_count; i++) {
-        const cz_net_step *step = &net->steps[i];
-        CZ_DNNL(dnnl_primitive_execute(step->primitive, net->context.stream, step->arg_count, step->args), "run");
-    }
+    for (size_t i = 0; i < net->step_count; i++) CZ_TRY(cz_net_run_step(net, &net->steps[i]));
     CZ_DNNL(dnnl_stream_wait(net->context.stream), "run");
 out:
     cz_threads_leave(&scope);
     return status;
 }
 
+static const void *output(const cz_net *net, cz_net_value value, dnnl_data_type_t type)
+{
+    if (net->threads == 0 || value >= net->tensor_count || !net->tensors[value].is_output || net->outputs != type)
+        return NULL;
+    return slot_data(net, net->tensors[value].output);
+}
+
 const float *cz_net_output(const cz_net *net, cz_net_value value)
 {
-    if (net->threads == 0 || value >= net->tensor_count || !net->tensors[value].is_output) return NULL;
-    const cz_net_slot *slot = &net->slots[net->tensors[value].output];
-    return (const float *)(const void *)(net->arena + net->buffers[slot->buffer].offset);
+    return output(net, value, dnnl_f32);
+}
+
+const uint16_t *cz_net_output_bf16(const cz_net *net, cz_net_value value)
+{
+    return output(net, value, dnnl_bf16);
+}
+
+cz_packed *cz_net_packed(const cz_net *net)
+{
+    return net->packed;
 }
 
 void cz_net_shape(const cz_net *net, cz_net_value value, size_t shape[4])
@@ -209,5 +262,7 @@ void cz_net_shape(const cz_net *net, cz_net_value value, size_t shape[4])
 
 size_t cz_net_memory(const cz_net *net)
 {
-    return net->weights_bytes + net->arena_bytes;
+    size_t packed = 0;
+    if (net->packed) (void)cz_packed_bytes(net->packed, &packed);
+    return packed + net->arena_bytes;
 }
