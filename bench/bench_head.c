@@ -3,12 +3,15 @@
  * Milliseconds of one SimpleNet training step and of composed scoring, beside the matrix products alone in the same run,
  * and of a Hessian-vector product beside the forward and backward passes that it follows.
  * Shapes: training 2048 patches (16 images x 128), D 1536, K 1024; Hessian-vector product 1408 patches (a task's support
- * set, 11 images x 128); scoring layer2 32x32x512 + layer3 16x16x1024.
+ * set, 11 images x 128); scoring layer2 32x32x512 + layer3 16x16x1024, in each precision.
+ *   bench_head [THREADS [scoring]]
  */
+#include "calibrate/score_map.h"
 #include "engine/engine.h"
 #include "heads/compose.h"
 #include "heads/head.h"
 #include "optim/adam.h"
+#include "tensor/dtype.h"
 #include "util/alloc.h"
 #include "util/rng.h"
 #include "util/threads.h"
@@ -159,41 +162,121 @@ static void bench_second_order(const cz_head *head)
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) cz_free(all[i]);
 }
 
-static void bench_scoring(const cz_head *head, size_t images, size_t threads)
+/* Maps as out of a ReLU: two thirds of the values are 0. */
+static uint16_t *random_maps(size_t count, uint64_t seed)
+{
+    uint16_t *maps = cz_alloc_array(count, sizeof *maps);
+    if (!maps) check(CZ_E_MEMORY);
+    for (size_t i = 0; i < count; i++) {
+        const float v = cz_hash_uniform(seed, i) - 0.3f;
+        maps[i] = cz_f32_to_bf16(v > 0 ? 3 * v : 0);
+    }
+    return maps;
+}
+
+/* The head's matrix products by themselves, in blocks of `rows` as it makes them. */
+static double products_alone(cz_precision precision, size_t rows, size_t threads)
+{
+    const size_t size = precision == CZ_PRECISION_INT8 ? 1 : precision == CZ_PRECISION_BF16 ? 2 : 4;
+    float *b = random_floats((size_t)K * D / 2, 0.03f), *c = random_floats(rows * K, 0);
+    char *a = cz_calloc((size_t)1280 * D / 2, size);
+    if (!a) check(CZ_E_MEMORY);
+    const cz_matmul_desc desc = {rows, K, D / 2, b, true, NULL, threads, precision, 255};
+    cz_matmul *mm;
+    double times[RUNS];
+    check(cz_engine_matmul_create(&desc, &mm));
+    for (int run = 0; run < RUNS; run++) {
+        const double start = cz_now_ms();
+        for (size_t row = 0; row < 1280; row += rows) check(cz_engine_matmul_run(mm, a + row * (D / 2) * size, c));
+        times[run] = cz_now_ms() - start;
+    }
+    cz_engine_matmul_destroy(mm);
+    cz_free(a);
+    cz_free(b);
+    cz_free(c);
+    return median(times);
+}
+
+static void bench_scoring(const cz_composition *composition, cz_precision precision, size_t images, size_t threads)
 {
     const cz_tap_shape taps[2] = {{512, 32, 32}, {1024, 16, 16}};
-    float *params = random_floats(head->param_count, 0), *state = random_floats(head->state_count, 0);
-    float *maps[2] = {random_floats(images * 32 * 32 * 512, 1), random_floats(images * 16 * 16 * 1024, 1)};
+    const cz_composed_options options = {taps, images, threads, precision};
+    uint16_t *maps[2] = {random_maps(images * 32 * 32 * 512, 1), random_maps(images * 16 * 16 * 1024, 2)};
     float *scores = random_floats(images * 1024, 0);
-    cz_composition composition;
     cz_pooler *pooler;
     cz_composed *composed;
-    cz_head_init(head, 1, params, state);
-    check(cz_head_compose(head, params, state, &composition));
     check(cz_pooler_create(taps, 2, D, &pooler));
-    check(cz_composed_create(&composition, pooler, taps, images, threads, &composed));
+    check(cz_composed_create(composition, pooler, &options, &composed));
     double pool[RUNS], score[RUNS];
     for (int run = 0; run < RUNS; run++) {
         const double start = cz_now_ms();
-        check(cz_composed_pool(composed, (const float *const *)maps, images, 1));
+        check(cz_composed_pool(composed, (const uint16_t *const *)maps, images, 1));
         const double middle = cz_now_ms();
         check(cz_composed_scores(composed, scores));
         score[run] = cz_now_ms() - middle;
         pool[run] = middle - start;
     }
     const double head_ms = median(score), gflop = 2e-9 * (double)images * K * (1024.0 * 768 + 256.0 * 768);
-    printf("composed, %2zu    %8.2f ms  %.1f GFLOP/s  pooling %.2f ms  (a call of %zu images)\n", images, head_ms,
-           1e3 * gflop / head_ms, median(pool), images);
+    printf("composed, %-4s %zu images %7.2f ms  %.1f GFLOP/s  products alone %.2f ms an image  pooling %.2f ms\n",
+           cz_precision_name(precision), images, head_ms, 1e3 * gflop / head_ms,
+           products_alone(precision, 128, threads), median(pool));
     cz_composed_destroy(composed);
     cz_pooler_destroy(pooler);
+    cz_free(maps[0]);
+    cz_free(maps[1]);
+    cz_free(scores);
+}
+
+/* 32 x 32 patches -> 256 x 256 -> `side` x `side` */
+static void bench_map(size_t side)
+{
+    float *scores = random_floats(1024, 1), *small = random_floats((size_t)256 * 256, 0);
+    float *large = random_floats(side * side, 0);
+    const double step = (double)side / 256;
+    const cz_geometry g = {side, side, {0, 0, side, side}, 0, 0, 256, 256, step / 2 - 0.5, step / 2 - 0.5, step, step};
+    cz_score_map *m;
+    cz_prep prep;
+    double input[RUNS], original[RUNS];
+    check(cz_score_map_create(32, 32, 256, 256, &m));
+    check(cz_prep_init(256, 256, CZ_FIT_SQUASH, 0, NULL, NULL, &prep));
+    for (int run = 0; run < RUNS; run++) {
+        const double start = cz_now_ms();
+        cz_score_map_input(m, scores, small);
+        const double middle = cz_now_ms();
+        check(cz_score_map_original_rows(m, scores, &prep, &g, 0, side, large));
+        original[run] = cz_now_ms() - middle;
+        input[run] = middle - start;
+    }
+    printf("map             %8.2f ms  256 x 256;  %.2f ms  %zu x %zu (with the first step)\n", median(input),
+           median(original), side, side);
+    cz_score_map_destroy(m);
+    cz_prep_free(&prep);
+    cz_free(scores);
+    cz_free(small);
+    cz_free(large);
+}
+
+static void bench_composed(const cz_head *head, size_t threads)
+{
+    static const cz_precision precisions[] = {CZ_PRECISION_FP32, CZ_PRECISION_BF16, CZ_PRECISION_INT8};
+    float *params = random_floats(head->param_count, 0), *state = random_floats(head->state_count, 0);
+    cz_composition composition;
+    cz_head_init(head, 1, params, state);
+    check(cz_head_compose(head, params, state, &composition));
+    for (size_t i = 0; i < 3; i++) {
+        if (precisions[i] != CZ_PRECISION_FP32 && !cz_engine_native(precisions[i])) continue;
+        bench_scoring(&composition, precisions[i], 1, threads);
+        bench_scoring(&composition, precisions[i], 8, threads);
+    }
     cz_composition_free(&composition);
-    float *const all[] = {params, state, maps[0], maps[1], scores};
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) cz_free(all[i]);
+    cz_free(params);
+    cz_free(state);
 }
 
 int main(int argc, char **argv)
 {
     const size_t threads = argc > 1 ? strtoul(argv[1], NULL, 10) : cz_threads_available();
+    const bool scoring_only = argc > 2 && strcmp(argv[2], "scoring") == 0;
     cz_threads_scope scope;
     cz_head_config config;
     cz_head *head;
@@ -201,10 +284,11 @@ int main(int argc, char **argv)
     cz_head_config_init(&config);
     check(cz_head_create("simplenet", &config, &head));
     printf("threads %zu, P %d, D %d, K %d, medians of %d\n", threads, (int)P, (int)D, (int)K, (int)RUNS);
-    bench_training(head);
-    bench_second_order(head);
-    bench_scoring(head, 1, threads);
-    bench_scoring(head, 8, threads);
+    if (!scoring_only) bench_training(head);
+    if (!scoring_only) bench_second_order(head);
+    bench_composed(head, threads);
+    bench_map(256);
+    bench_map(1024);
     cz_head_destroy(head);
     cz_threads_leave(&scope);
     return 0;

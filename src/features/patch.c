@@ -9,30 +9,16 @@
  */
 #include "features/patch.h"
 
+#include "features/patch_internal.h"
 #include "features/simd.h"
 #include "util/alloc.h"
 
 #include <string.h>
 
-#define CHANNEL_BLOCK 256 /* channels of a tile; with TILE_X columns and 3 rows it stays in the first-level cache */
-#define TILE_X        8
-#define UNFOLD_BLOCK  256 /* channels unfolded at once in the general form */
-
-typedef struct tap_plan {
-    cz_tap_shape shape;
-    size_t first, count; /* columns of D */
-    /* general form: output i = sum over f < span of weight[i * span + f] * flat[start[i] + f] */
-    size_t span;
-    uint32_t *start; /* [count] first flat entry */
-    float *weight;   /* [count, span]; windows are up to `span` long, shorter ones have weights of 0 */
-    /* Fast form: output i = rows i*run … i*run + run - 1 of (c, ky), each weighted by kernel over kx. 0: not possible. */
-    size_t run;
-    float kernel[3];
-    float *zeros; /* [C] stands for what lies outside the map */
-} tap_plan;
+#define MAX_TAPS 64
 
 struct cz_pooler {
-    tap_plan *taps;
+    cz_tap_plan *taps;
     size_t count, width, scratch;
 };
 
@@ -48,7 +34,7 @@ static size_t add_entry(size_t j, size_t length, size_t width, double share, siz
 }
 
 /* Flat range [*start, return) of column `column`; weights into w if not NULL (cleared here). */
-static size_t column_range(const tap_plan *t, size_t tap, size_t taps, size_t width, size_t column, size_t *start,
+static size_t column_range(const cz_tap_plan *t, size_t tap, size_t taps, size_t width, size_t column, size_t *start,
                            double *w)
 {
     const size_t length = t->shape.channels * 9, low = tap * width, high = low + width;
@@ -61,55 +47,75 @@ static size_t column_range(const tap_plan *t, size_t tap, size_t taps, size_t wi
     return end;
 }
 
-/* Does every output consist of `run` whole (c, ky) rows with the same three weights? */
-static void find_fast_form(tap_plan *t)
+/* Does every output consist of `run` whole (c, ky) rows with the same three weights? start: [count], weights [count, span] */
+static void find_fast_form(cz_tap_plan *t, const uint32_t *start, const float *weights)
 {
     const size_t run = t->span / 3;
     t->run = 0;
-    if (t->span % 3 != 0 || run > CHANNEL_BLOCK || t->shape.channels * 3 != run * t->count) return;
-    if (CHANNEL_BLOCK * 3 % run != 0) return;
+    if (t->span % 3 != 0 || run > CZ_POOL_CHANNELS || t->shape.channels * 3 != run * t->count) return;
+    if (CZ_POOL_CHANNELS * 3 % run != 0 || t->shape.channels % 2 != 0) return;
     for (size_t i = 0; i < t->count; i++) {
-        if (t->start[i] != i * t->span) return;
+        if (start[i] != i * t->span) return;
         for (size_t f = 0; f < t->span; f++)
-            if (t->weight[i * t->span + f] != t->weight[f % 3]) return;
+            if (weights[i * t->span + f] != weights[f % 3]) return;
     }
-    memcpy(t->kernel, t->weight, sizeof t->kernel);
+    memcpy(t->kernel, weights, sizeof t->kernel);
     t->run = run;
 }
 
-static cz_status plan_tap(tap_plan *t, size_t tap, size_t taps, size_t width)
+/* The general form's table, turned. */
+static cz_status make_table(cz_tap_plan *t, const uint32_t *start, const float *weights)
 {
+    size_t places;
+    if (!cz_mul_size(t->count, t->span, &places)) return cz_fail(CZ_E_LIMIT, "patch features: too wide");
+    t->weight = cz_calloc(places, sizeof *t->weight);
+    t->place = cz_calloc(places, sizeof *t->place);
+    if (!t->weight || !t->place) return CZ_E_MEMORY;
+    for (size_t i = 0; i < t->count; i++) {
+        for (size_t f = 0; f < t->span; f++) {
+            const size_t flat = start[i] + f;
+            t->weight[f * t->count + i] = weights[i * t->span + f];
+            t->place[f * t->count + i] = (int32_t)(flat % 9 * t->shape.channels + flat / 9);
+        }
+    }
+    return CZ_OK;
+}
+
+static cz_status plan_tap(cz_tap_plan *t, size_t tap, size_t taps, size_t width)
+{
+    cz_status status = CZ_E_MEMORY;
     const size_t length = t->shape.channels * 9;
-    size_t start, places;
+    size_t first, places;
     t->first = tap * width / taps;
     t->count = ((tap + 1) * width + taps - 1) / taps - t->first;
     for (size_t i = 0; i < t->count; i++) {
-        const size_t n = column_range(t, tap, taps, width, t->first + i, &start, NULL) - start;
+        const size_t n = column_range(t, tap, taps, width, t->first + i, &first, NULL) - first;
         if (n > t->span) t->span = n;
     }
     if (!cz_mul_size(t->count, t->span, &places)) return cz_fail(CZ_E_LIMIT, "patch features: too wide");
-    t->start = cz_alloc_array(t->count, sizeof *t->start);
-    t->weight = cz_calloc(places, sizeof *t->weight);
-    t->zeros = cz_calloc(t->shape.channels, sizeof *t->zeros);
+    uint32_t *start = cz_alloc_array(t->count, sizeof *start);
+    float *weights = cz_calloc(places, sizeof *weights);
     double *w = cz_alloc_array(t->span, sizeof *w);
-    if (!t->start || !t->weight || !t->zeros || !w) {
-        cz_free(w);
-        return CZ_E_MEMORY;
-    }
+    t->zeros = cz_calloc(t->shape.channels, sizeof *t->zeros);
+    if (!start || !weights || !w || !t->zeros) goto out;
     for (size_t i = 0; i < t->count; i++) {
-        const size_t n = column_range(t, tap, taps, width, t->first + i, &start, w) - start;
-        const size_t shift = start + t->span > length ? start + t->span - length : 0; /* stay inside */
-        t->start[i] = (uint32_t)(start - shift);
-        for (size_t f = 0; f < n; f++) t->weight[i * t->span + shift + f] = (float)w[f];
+        const size_t n = column_range(t, tap, taps, width, t->first + i, &first, w) - first;
+        const size_t shift = first + t->span > length ? first + t->span - length : 0; /* stay inside */
+        start[i] = (uint32_t)(first - shift);
+        for (size_t f = 0; f < n; f++) weights[i * t->span + shift + f] = (float)w[f];
     }
+    find_fast_form(t, start, weights);
+    status = t->run > 0 ? CZ_OK : make_table(t, start, weights);
+out:
+    cz_free(start);
+    cz_free(weights);
     cz_free(w);
-    find_fast_form(t);
-    return CZ_OK;
+    return status;
 }
 
 static cz_status check(const cz_tap_shape *taps, size_t count, size_t width)
 {
-    if (!taps || count == 0 || count > 64) return cz_fail(CZ_E_ARG, "patch features: 1 to 64 taps");
+    if (!taps || count == 0 || count > MAX_TAPS) return cz_fail(CZ_E_ARG, "patch features: 1 to 64 taps");
     if (width == 0 || width > 1u << 20) return cz_fail(CZ_E_ARG, "patch features: a width of 1 to 1048576");
     for (size_t t = 0; t < count; t++) {
         const cz_tap_shape s = taps[t];
@@ -137,7 +143,7 @@ cz_status cz_pooler_create(const cz_tap_shape *taps, size_t count, size_t width,
         goto out;
     }
     for (size_t t = 0; t < count; t++) {
-        tap_plan *plan = &p->taps[t];
+        cz_tap_plan *plan = &p->taps[t];
         plan->shape = taps[t];
         CZ_TRY(plan_tap(plan, t, count, width));
         /* a pooled map and one flag a pixel (cz_pooler_rows) */
@@ -155,8 +161,8 @@ void cz_pooler_destroy(cz_pooler *p)
 {
     if (!p) return;
     for (size_t t = 0; p->taps && t < p->count; t++) {
-        cz_free(p->taps[t].start);
         cz_free(p->taps[t].weight);
+        cz_free(p->taps[t].place);
         cz_free(p->taps[t].zeros);
     }
     cz_free(p->taps);
@@ -194,209 +200,21 @@ size_t cz_pooler_scratch(const cz_pooler *p)
     return p->scratch;
 }
 
-/* ---- pooling, general form ------------------------------------------------------------------------------------------ */
-
-/* The channels of the pixel at (y + dy - 1, x + dx - 1), zeros outside. */
-static inline const float *pixel(const tap_plan *t, const float *map, size_t y, size_t x, size_t dy, size_t dx)
+void cz_pooler_order(const cz_pooler *p, size_t tap, size_t *order)
 {
-    if (y + dy < 1 || y + dy > t->shape.height || x + dx < 1 || x + dx > t->shape.width) return t->zeros;
-    return map + ((y + dy - 1) * t->shape.width + (x + dx - 1)) * t->shape.channels;
-}
-
-/* One output straight from the map: a window longer than the unfolded block. */
-static float long_window(const float *const near[9], const float *w, size_t start, size_t n)
-{
-    float sum = 0.0f;
-    for (size_t f = start; f < start + n; f++) sum += w[f - start] * near[f % 9][f / 9];
-    return sum;
-}
-
-static void unfold(const float *const near[9], size_t c0, size_t c1, float *flat)
-{
-    for (size_t c = c0; c < c1; c++)
-        for (size_t k = 0; k < 9; k++) flat[(c - c0) * 9 + k] = near[k][c];
-}
-
-/* Outputs [i0, i1) from the flat entries that begin at `base`; four at a time keep the adder busy. */
-static void weighted_windows(const tap_plan *t, size_t i0, size_t i1, const float *flat, size_t base, float scale,
-                             float *out)
-{
-    const size_t span = t->span;
-    size_t i = i0;
-    for (; i + 4 <= i1; i += 4) {
-        const float *w = t->weight + i * span;
-        const float *v0 = flat + (t->start[i] - base), *v1 = flat + (t->start[i + 1] - base);
-        const float *v2 = flat + (t->start[i + 2] - base), *v3 = flat + (t->start[i + 3] - base);
-        float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
-        for (size_t f = 0; f < span; f++) {
-            s0 += w[f] * v0[f];
-            s1 += w[f + span] * v1[f];
-            s2 += w[f + 2 * span] * v2[f];
-            s3 += w[f + 3 * span] * v3[f];
-        }
-        out[i] = s0 * scale;
-        out[i + 1] = s1 * scale;
-        out[i + 2] = s2 * scale;
-        out[i + 3] = s3 * scale;
-    }
-    for (; i < i1; i++) {
-        float sum = 0.0f;
-        for (size_t f = 0; f < span; f++) sum += t->weight[i * span + f] * flat[t->start[i] - base + f];
-        out[i] = sum * scale;
-    }
-}
-
-/* Unfolds a few channels at a time, in (c, ky, kx) order, for the outputs whose windows lie in them. */
-static void pool_pixel_general(const tap_plan *t, const float *map, float scale, size_t y, size_t x, float *out)
-{
-    const float *near[9];
-    float flat[UNFOLD_BLOCK * 9];
-    for (size_t k = 0; k < 9; k++) near[k] = pixel(t, map, y, x, k / 3, k % 3);
-    for (size_t i = 0; i < t->count;) {
-        const size_t c0 = t->start[i] / 9, left = t->shape.channels - c0;
-        const size_t c1 = c0 + (left < UNFOLD_BLOCK ? left : UNFOLD_BLOCK);
-        size_t end = i;
-        while (end < t->count && t->start[end] + t->span <= c1 * 9) end++;
-        if (end == i) {
-            out[i] = long_window(near, t->weight + i * t->span, t->start[i], t->span) * scale;
-            i++;
-            continue;
-        }
-        unfold(near, c0, c1, flat);
-        weighted_windows(t, i, end, flat, c0 * 9, scale, out);
-        i = end;
-    }
-}
-
-/* ---- pooling, fast form --------------------------------------------------------------------------------------------- */
-
-/* r[c] = the three columns of one row, weighted: x[ky] of docs/math.md section 2 before the shift by ky. */
-CZ_INLINE void sum_columns(const float *restrict a, const float *restrict b, const float *restrict c, const float k[3],
-                           size_t n, float *restrict r)
-{
-    for (size_t i = 0; i < n; i++) r[i] = k[0] * a[i] + k[1] * b[i] + k[2] * c[i];
-}
-
-/* out[i] = scale * sum of rows i*run … of (c, ky); row (c, ky) is r_ky[c]. The common cases: 3 outputs from `run` channels. */
-CZ_INLINE void combine(const float *restrict r0, const float *restrict r1, const float *restrict r2, size_t run,
-                       float scale, size_t channels, float *restrict out)
-{
-    if (run == 1) {
-        for (size_t c = 0; c < channels; c++) {
-            out[3 * c] = r0[c] * scale;
-            out[3 * c + 1] = r1[c] * scale;
-            out[3 * c + 2] = r2[c] * scale;
-        }
-    } else if (run == 2) {
-        for (size_t m = 0; m < channels / 2; m++) {
-            out[3 * m] = (r0[2 * m] + r1[2 * m]) * scale;
-            out[3 * m + 1] = (r2[2 * m] + r0[2 * m + 1]) * scale;
-            out[3 * m + 2] = (r1[2 * m + 1] + r2[2 * m + 1]) * scale;
-        }
-    } else if (run == 4) {
-        for (size_t m = 0; m < channels / 4; m++) {
-            const size_t c = 4 * m;
-            out[3 * m] = (((r0[c] + r1[c]) + r2[c]) + r0[c + 1]) * scale;
-            out[3 * m + 1] = (((r1[c + 1] + r2[c + 1]) + r0[c + 2]) + r1[c + 2]) * scale;
-            out[3 * m + 2] = (((r2[c + 2] + r0[c + 3]) + r1[c + 3]) + r2[c + 3]) * scale;
-        }
-    } else {
-        float rows[3 * CHANNEL_BLOCK]; /* in (c, ky) order */
-        for (size_t c = 0; c < channels; c++) {
-            rows[3 * c] = r0[c];
-            rows[3 * c + 1] = r1[c];
-            rows[3 * c + 2] = r2[c];
-        }
-        for (size_t i = 0; i < channels * 3 / run; i++) {
-            float sum = rows[i * run];
-            for (size_t f = 1; f < run; f++) sum += rows[i * run + f];
-            out[i] = sum * scale;
-        }
-    }
-}
-
-/* Rows [y0, y1), columns [x0, x1), channels [c0, c1): goes down the map with three summed rows at hand. */
-CZ_INLINE void pool_tile_body(const tap_plan *t, const float *map, float scale, const size_t y[2], const size_t x[2],
-                              const size_t c[2], float *out, size_t out_stride)
-{
-    float ring[3][TILE_X][CHANNEL_BLOCK];
-    const size_t n = c[1] - c[0], column = c[0] * 3 / t->run;
-    /* rows are counted from 1, so that row 0 is the one above the map */
-    for (size_t row = y[0]; row < y[1] + 2; row++) {
-        for (size_t u = x[0]; u < x[1]; u++)
-            sum_columns(pixel(t, map, row, u, 0, 0) + c[0], pixel(t, map, row, u, 0, 1) + c[0],
-                        pixel(t, map, row, u, 0, 2) + c[0], t->kernel, n, ring[row % 3][u - x[0]]);
-        if (row < y[0] + 2) continue;
-        float *to = out + (row - 2) * t->shape.width * out_stride + column;
-        for (size_t u = x[0]; u < x[1]; u++)
-            combine(ring[(row - 2) % 3][u - x[0]], ring[(row - 1) % 3][u - x[0]], ring[row % 3][u - x[0]], t->run,
-                    scale, n, to + u * out_stride);
-    }
-}
-
-static void pool_tile_plain(const tap_plan *t, const float *map, float scale, const size_t y[2], const size_t x[2],
-                            const size_t c[2], float *out, size_t out_stride)
-{
-    pool_tile_body(t, map, scale, y, x, c, out, out_stride);
-}
-
-CZ_TARGET_AVX2 static void pool_tile_avx2(const tap_plan *t, const float *map, float scale, const size_t y[2],
-                                          const size_t x[2], const size_t c[2], float *out, size_t out_stride)
-{
-    pool_tile_body(t, map, scale, y, x, c, out, out_stride);
-}
-
-/* One part of a map, general or fast; the value of an output does not depend on how the map was cut. */
-static void pool_part(const tap_plan *t, const float *map, float scale, const size_t y[2], const size_t x[2],
-                      const size_t c[2], float *out, size_t out_stride)
-{
-    if (t->run > 0) {
-        if (cz_has_avx2())
-            pool_tile_avx2(t, map, scale, y, x, c, out, out_stride);
-        else
-            pool_tile_plain(t, map, scale, y, x, c, out, out_stride);
-        return;
-    }
-    for (size_t v = y[0]; v < y[1]; v++)
-        for (size_t u = x[0]; u < x[1]; u++)
-            pool_pixel_general(t, map, scale, v, u, out + (v * t->shape.width + u) * out_stride);
-}
-
-/* Channels of a tile: a multiple of `run`, so that a tile makes whole outputs. */
-static size_t channel_block(const tap_plan *t)
-{
-    return t->run > 0 ? CHANNEL_BLOCK : t->shape.channels;
-}
-
-static void pool_map(const tap_plan *t, const float *map, float scale, float *out, size_t out_stride)
-{
-    const size_t channels = t->shape.channels, h = t->shape.height, w = t->shape.width;
-    const size_t block = channel_block(t), bands = h < 8 ? 1 : h < 32 ? 2 : 4;
-    const size_t blocks = (channels + block - 1) / block, across = (w + TILE_X - 1) / TILE_X;
-#pragma omp parallel for schedule(static) if (h * w * channels > 32768)
-    for (size_t i = 0; i < bands * across * blocks; i++) {
-        const size_t band = i / (across * blocks), a = i / blocks % across, b = i % blocks;
-        const size_t y[2] = {band * h / bands, (band + 1) * h / bands};
-        const size_t x[2] = {a * TILE_X, (a + 1) * TILE_X < w ? (a + 1) * TILE_X : w};
-        const size_t c[2] = {b * block, (b + 1) * block < channels ? (b + 1) * block : channels};
-        pool_part(t, map, scale, y, x, c, out, out_stride);
-    }
+    cz_pool_order(&p->taps[tap], order);
 }
 
 void cz_pooler_tap(const cz_pooler *p, size_t tap, const float *map, float scale, float *out)
 {
-    pool_map(&p->taps[tap], map, scale, out, p->taps[tap].count);
+    const cz_pool_to to = {out, p->taps[tap].count, false, false};
+    cz_pool_map(&p->taps[tap], (cz_pool_from){map, false}, scale, to);
 }
 
-/* One pixel to out + pixel * out_stride, the same bits as pool_map's. */
-static void pool_pixel(const tap_plan *t, const float *map, float scale, size_t index, float *out, size_t out_stride)
+void cz_pooler_tap_ordered(const cz_pooler *p, size_t tap, const uint16_t *map, float scale, bool bf16, void *out)
 {
-    const size_t v = index / t->shape.width, u = index % t->shape.width;
-    const size_t y[2] = {v, v + 1}, x[2] = {u, u + 1}, block = channel_block(t);
-    for (size_t c0 = 0; c0 < t->shape.channels; c0 += block) {
-        const size_t c[2] = {c0, c0 + block < t->shape.channels ? c0 + block : t->shape.channels};
-        pool_part(t, map, scale, y, x, c, out, out_stride);
-    }
+    const cz_pool_to to = {out, p->taps[tap].count, bf16, true};
+    cz_pool_map(&p->taps[tap], (cz_pool_from){map, true}, scale, to);
 }
 
 /* ---- upsampling ------------------------------------------------------------------------------------------------------ */
@@ -436,15 +254,7 @@ CZ_INLINE void blend_body(const corners *q, size_t n, bool add, float *restrict 
         for (size_t i = 0; i < n; i++) out[i] = wy0 * (wx0 * a[i] + wx1 * b[i]) + wy1 * (wx0 * c[i] + wx1 * d[i]);
 }
 
-static void blend_plain(const corners *q, size_t n, bool add, float *out)
-{
-    blend_body(q, n, add, out);
-}
-
-CZ_TARGET_AVX2 static void blend_avx2(const corners *q, size_t n, bool add, float *out)
-{
-    blend_body(q, n, add, out);
-}
+CZ_SIMD_KERNEL(blend, (const corners *q, size_t n, bool add, float *restrict out), (q, n, add, out))
 
 /* A map of rows of `n` used values, `stride` apart, on a tap's grid. */
 typedef struct low_map {
@@ -463,10 +273,7 @@ static void upsample_pixel(const low_map *in, lerp ly, lerp lx, bool add, float 
                        ly.w1,
                        lx.w0,
                        lx.w1};
-    if (cz_has_avx2())
-        blend_avx2(&q, in->n, add, out);
-    else
-        blend_plain(&q, in->n, add, out);
+    blend(&q, in->n, add, out);
 }
 
 static void upsample_map(const cz_pooler *p, const low_map *in, float *out, size_t out_stride, bool add)
@@ -492,17 +299,17 @@ void cz_pooler_upsample(const cz_pooler *p, size_t tap, const float *in, size_t 
 /* Columns of tap t that an earlier tap has written too: they are added to. At most one, the first. */
 static size_t shared_columns(const cz_pooler *p, size_t t)
 {
-    const tap_plan *before = &p->taps[t - 1];
+    const cz_tap_plan *before = &p->taps[t - 1];
     return before->first + before->count > p->taps[t].first ? 1 : 0;
 }
 
-void cz_pooler_patches(const cz_pooler *p, const float *const *maps, float scale, float *scratch, float *out)
+static void all_patches(const cz_pooler *p, const cz_pool_from *maps, float scale, float *scratch, float *out)
 {
-    pool_map(&p->taps[0], maps[0], scale, out, p->width);
+    cz_pool_map(&p->taps[0], maps[0], scale, (cz_pool_to){out, p->width, false, false});
     for (size_t t = 1; t < p->count; t++) {
-        const tap_plan *plan = &p->taps[t];
+        const cz_tap_plan *plan = &p->taps[t];
         const size_t shared = shared_columns(p, t), count = plan->count;
-        pool_map(plan, maps[t], scale, scratch, count);
+        cz_pool_map(plan, maps[t], scale, (cz_pool_to){scratch, count, false, false});
         const low_map first = {scratch, plan->shape.height, plan->shape.width, shared, count};
         const low_map rest = {scratch + shared, plan->shape.height, plan->shape.width, count - shared, count};
         if (shared > 0) upsample_map(p, &first, out + plan->first, p->width, true);
@@ -511,7 +318,7 @@ void cz_pooler_patches(const cz_pooler *p, const float *const *maps, float scale
 }
 
 /* Pools those pixels of a later tap that the chosen rows look at. Flags: [h * w] bytes, cleared here. */
-static void pool_needed(const cz_pooler *p, const tap_plan *t, const float *map, float scale, const size_t *rows,
+static void pool_needed(const cz_pooler *p, const cz_tap_plan *t, cz_pool_from map, float scale, const size_t *rows,
                         size_t row_count, float *pooled)
 {
     const size_t gh = cz_pooler_grid_h(p), gw = cz_pooler_grid_w(p), w = t->shape.width, pixels = t->shape.height * w;
@@ -524,21 +331,21 @@ static void pool_needed(const cz_pooler *p, const tap_plan *t, const float *map,
     }
 #pragma omp parallel for schedule(dynamic, 16) if (pixels * t->shape.channels > 32768)
     for (size_t i = 0; i < pixels; i++)
-        if (needed[i]) pool_pixel(t, map, scale, i, pooled, t->count);
+        if (needed[i]) cz_pool_pixel(t, map, scale, i, (cz_pool_to){pooled, t->count, false, false});
 }
 
-void cz_pooler_rows(const cz_pooler *p, const float *const *maps, float scale, const size_t *rows, size_t row_count,
-                    float *scratch, float *out)
+static void some_patches(const cz_pooler *p, const cz_pool_from *maps, float scale, const size_t *rows,
+                         size_t row_count, float *scratch, float *out)
 {
     const size_t gh = cz_pooler_grid_h(p), gw = cz_pooler_grid_w(p), width = p->width;
-    const tap_plan *base = &p->taps[0];
+    const cz_tap_plan *base = &p->taps[0];
 #pragma omp parallel for schedule(static) if (row_count * base->count > 16384)
     for (size_t i = 0; i < row_count; i++) {
-        /* pool_pixel counts from the map's first pixel; row i of out stands for pixel rows[i] */
-        pool_pixel(base, maps[0], scale, rows[i], out + i * width, 0);
+        /* cz_pool_pixel counts from the map's first pixel; row i of out stands for pixel rows[i] */
+        cz_pool_pixel(base, maps[0], scale, rows[i], (cz_pool_to){out + i * width, 0, false, false});
     }
     for (size_t t = 1; t < p->count; t++) {
-        const tap_plan *plan = &p->taps[t];
+        const cz_tap_plan *plan = &p->taps[t];
         const size_t shared = shared_columns(p, t), count = plan->count;
         pool_needed(p, plan, maps[t], scale, rows, row_count, scratch);
         const low_map first = {scratch, plan->shape.height, plan->shape.width, shared, count};
@@ -552,4 +359,34 @@ void cz_pooler_rows(const cz_pooler *p, const float *const *maps, float scale, c
             upsample_pixel(&rest, ly, lx, false, to + shared);
         }
     }
+}
+
+void cz_pooler_patches(const cz_pooler *p, const float *const *maps, float scale, float *scratch, float *out)
+{
+    cz_pool_from from[MAX_TAPS];
+    for (size_t t = 0; t < p->count; t++) from[t] = (cz_pool_from){maps[t], false};
+    all_patches(p, from, scale, scratch, out);
+}
+
+void cz_pooler_patches_bf16(const cz_pooler *p, const uint16_t *const *maps, float scale, float *scratch, float *out)
+{
+    cz_pool_from from[MAX_TAPS];
+    for (size_t t = 0; t < p->count; t++) from[t] = (cz_pool_from){maps[t], true};
+    all_patches(p, from, scale, scratch, out);
+}
+
+void cz_pooler_rows(const cz_pooler *p, const float *const *maps, float scale, const size_t *rows, size_t row_count,
+                    float *scratch, float *out)
+{
+    cz_pool_from from[MAX_TAPS];
+    for (size_t t = 0; t < p->count; t++) from[t] = (cz_pool_from){maps[t], false};
+    some_patches(p, from, scale, rows, row_count, scratch, out);
+}
+
+void cz_pooler_rows_bf16(const cz_pooler *p, const uint16_t *const *maps, float scale, const size_t *rows,
+                         size_t row_count, float *scratch, float *out)
+{
+    cz_pool_from from[MAX_TAPS];
+    for (size_t t = 0; t < p->count; t++) from[t] = (cz_pool_from){maps[t], true};
+    some_patches(p, from, scale, rows, row_count, scratch, out);
 }

@@ -24,6 +24,11 @@ size_t cz_pooler_grid_w(const cz_pooler *p);
 void cz_pooler_columns(const cz_pooler *p, size_t tap, size_t *first, size_t *count);
 /* Pools one tap at its own resolution. map: [h, w, C] F32; out: [h * w, count] F32, row stride `count`, times `scale`. OpenMP. */
 void cz_pooler_tap(const cz_pooler *p, size_t tap, const float *map, float scale, float *out);
+/* The same from the backbone's bf16, for matrix products that take any order of columns: place j holds column
+ * cz_pooler_order's order[j], [count] (0 … count - 1, counted from the tap's first). out: [h * w, count] F32, or bf16 (rounded to
+ * nearest even). Bit for bit what cz_pooler_tap gives for the widened map. OpenMP. */
+void cz_pooler_order(const cz_pooler *p, size_t tap, size_t *order);
+void cz_pooler_tap_ordered(const cz_pooler *p, size_t tap, const uint16_t *map, float scale, bool bf16, void *out);
 /* Bilinear upsampling (align_corners=False) of [h, w, n] from the tap's grid to the patch grid, added to or stored in
  * out: [grid_h * grid_w] rows of n values, `out_stride` apart. Also used for the composed head's products. OpenMP. */
 void cz_pooler_upsample(const cz_pooler *p, size_t tap, const float *in, size_t n, float *out, size_t out_stride,
@@ -34,5 +39,9 @@ void cz_pooler_patches(const cz_pooler *p, const float *const *maps, float scale
 /* The same for chosen patches only (training): rows[i] < P, ascending; out: [row_count, D]. */
 void cz_pooler_rows(const cz_pooler *p, const float *const *maps, float scale, const size_t *rows, size_t row_count,
                     float *scratch, float *out);
+/* Both straight from bf16 maps, the same bits as from widened ones. */
+void cz_pooler_patches_bf16(const cz_pooler *p, const uint16_t *const *maps, float scale, float *scratch, float *out);
+void cz_pooler_rows_bf16(const cz_pooler *p, const uint16_t *const *maps, float scale, const size_t *rows,
+                         size_t row_count, float *scratch, float *out);
 
 #endif

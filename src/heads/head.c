@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const cz_head_ops *const table[] = {&cz_simplenet_ops, &cz_knn_ops};
+static const cz_head_ops *const table[] = {&cz_simplenet_ops, &cz_knn_ops, &cz_flow_ops};
 
 enum { TABLE_SIZE = sizeof table / sizeof table[0] };
 
@@ -38,6 +38,10 @@ void cz_head_config_init(cz_head_config *config)
         .lr_adaptor = 1e-4,
         .lr_discriminator = 2e-4,
         .bank = 10000,
+        .flow_blocks = 8,
+        .flow_project = 256,
+        .flow_clamp = 1.9,
+        .lr_flow = 2e-4,
     };
 }
 
@@ -64,7 +68,7 @@ cz_status cz_head_create(const char *name, const cz_head_config *config, cz_head
     head->config = *config;
     const cz_status status = ops->setup(head);
     if (status != CZ_OK) {
-        cz_free(head);
+        cz_head_destroy(head);
         return status;
     }
     *out = head;
@@ -73,6 +77,7 @@ cz_status cz_head_create(const char *name, const cz_head_config *config, cz_head
 
 void cz_head_destroy(cz_head *head)
 {
+    if (head && head->ops->teardown) head->ops->teardown(head);
     cz_free(head);
 }
 

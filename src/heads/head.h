@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CZ_HEAD_MAX_VIEWS  8
+#define CZ_HEAD_MAX_VIEWS  66 /* a flow of 16 blocks: 4 each, and 2 */
 #define CZ_HEAD_MAX_GROUPS 4
 #define CZ_HEAD_MAX_WIDTH  ((size_t)1 << 16)
 
@@ -57,6 +57,14 @@ typedef struct cz_head_config {
     double lr_adaptor, lr_discriminator;     /* 1e-4, 2e-4 */
     size_t bank;                             /* knn: rows of the bank at the most, 10000 */
     uint64_t seed;                           /* knn: which rows are kept */
+    cz_precision precision;                  /* of training's matrix products: FP32, or BF16 (sums, parameters and all
+                                                the rest stay in fp32); fresh scores by definition are always fp32 */
+    size_t flow_blocks;                      /* flow (docs/math/flow.md): coupling blocks, 8 */
+    size_t flow_hidden;                      /* width of their subnets; 0: as many as dimensions */
+    size_t flow_project;                     /* dimensions that features are projected to, 256; 0, or D and more: none */
+    double flow_clamp;                       /* largest |log scale| of a block, 1.9 */
+    double lr_flow;                          /* 2e-4 */
+    uint64_t structure_seed;                 /* flow: of its projection and permutations, which no file holds */
 } cz_head_config;
 /* Fills in the defaults named above. */
 void cz_head_config_init(cz_head_config *config);
@@ -67,6 +75,7 @@ typedef struct cz_head_view {
     size_t rank, shape[2];
     size_t first, count; /* range of the flat buffer */
     bool decay;          /* a weight matrix: part of ||theta||^2 (docs/math.md section 4) */
+    bool fixed;          /* measured by a pass: no gradient, in no group, never part of ||theta||^2 */
 } cz_head_view;
 
 /* A range of params with an optimiser's settings of its own; the same fields as cz_adam_group, which is a layer above. */
@@ -87,6 +96,7 @@ typedef struct cz_head {
     cz_head_view param[CZ_HEAD_MAX_VIEWS], state[CZ_HEAD_MAX_VIEWS];
     size_t groups;
     cz_head_group group[CZ_HEAD_MAX_GROUPS];
+    void *own; /* tables that setup made; teardown frees them */
 } cz_head;
 
 /* Results and saved activations of one forward pass; heads append their own buffers. One owner at a time. */
@@ -117,10 +127,13 @@ typedef struct cz_composition {
 /* What a detector defines. NULL where it cannot do something; the functions below then return CZ_E_UNSUPPORTED. */
 struct cz_head_ops {
     const char *name;
+    bool pass_first;                   /* the full pass comes before training, and there is none after it */
     cz_status (*setup)(cz_head *head); /* checks config, fills in layout and groups */
+    void (*teardown)(cz_head *head);   /* frees `own`, also after a setup that failed */
     void (*init)(const cz_head *head, uint64_t seed, float *params, float *state);
     cz_status (*work_create)(const cz_head *head, size_t capacity, cz_head_work **out);
     void (*work_destroy)(cz_head_work *work);
+    size_t (*work_bytes)(const cz_head *head, size_t patches, bool second_order); /* estimate; NULL: SimpleNet's */
     cz_status (*forward)(const cz_head *head, const float *params, const cz_batch *batch, const cz_head_noise *noise,
                          cz_head_work *work);
     double (*loss)(const cz_head *head, const cz_batch *batch, const cz_head_work *work);
@@ -197,7 +210,8 @@ void cz_head_batch_state(const cz_head *head, const cz_head_work *work, float *o
 void cz_head_state_update(const cz_head *head, float *state, const float *batch_state);
 
 /* A full pass over a set at the final theta: begin, add chunks of features [rows, D] in any sizes, end. For SimpleNet it
- * recomputes state; for a bank it is the training and writes params as well. `params` must stay as they are in between.
+ * recomputes state; for a bank it is the training and writes params as well; with ops->pass_first it measures what training
+ * starts from and writes that part of params. `params` must stay as they are in between.
  * The pass is the caller's to destroy whatever the outcome. Fewer rows than the statistics need is CZ_E_NO_IMAGES. */
 cz_status cz_head_pass_begin(const cz_head *head, const float *params, cz_head_pass **out);
 cz_status cz_head_pass_add(const cz_head *head, cz_head_pass *pass, const float *features, size_t rows);

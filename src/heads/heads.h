@@ -7,6 +7,7 @@
 
 extern const cz_head_ops cz_simplenet_ops;
 extern const cz_head_ops cz_knn_ops;
+extern const cz_head_ops cz_flow_ops;
 
 /* Appends a view to views[*view_count] at offset *total of its buffer; `columns` 0: a vector of `rows`. */
 void cz_head_add_view(cz_head_view *views, size_t *view_count, size_t *total, const char *name, size_t rows,

@@ -5,6 +5,13 @@
 
 enum { BLOCK = CZ_ROWS_BLOCK, LANES = 16 };
 
+/* The loops over columns, for wider registers too: the same operations in the same order, hence the same bits. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#define CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define CLONES
+#endif
+
 /* For each group: two double rows of results and two float rows (one double row's bytes) of sums under way. */
 size_t cz_rows_scratch(size_t rows, size_t columns)
 {
@@ -23,7 +30,7 @@ void cz_rows_merge(size_t columns, double count_a, double *mean, double *m2, dou
 }
 
 /* Moments of at most BLOCK rows, centred before squaring; mean and m2: [columns] float. */
-static void block_moments(const float *x, size_t rows, size_t columns, float *mean, float *m2)
+CLONES static void block_moments(const float *x, size_t rows, size_t columns, float *mean, float *m2)
 {
     memcpy(mean, x, columns * sizeof *mean);
     for (size_t r = 1; r < rows; r++)
@@ -55,16 +62,22 @@ static void group_moments(const float *x, size_t rows, size_t columns, double *m
     }
 }
 
-void cz_rows_moments(const float *x, size_t rows, size_t columns, double *scratch, double *mean, double *m2)
+void cz_rows_moments_part(const float *x, size_t first, size_t count, size_t columns, double *scratch)
 {
-    const size_t groups = cz_rows_groups(rows);
+    const size_t groups = cz_rows_groups(count);
+    scratch += first / CZ_ROWS_GROUP * columns * 3;
 #pragma omp parallel for schedule(static)
     for (size_t g = 0; g < groups; g++) {
         double *own = scratch + g * columns * 3;
-        const size_t first = g * CZ_ROWS_GROUP;
-        group_moments(x + first * columns, cz_rows_group_end(g, rows) - first, columns, own, own + columns,
+        const size_t from = g * CZ_ROWS_GROUP;
+        group_moments(x + from * columns, cz_rows_group_end(g, count) - from, columns, own, own + columns,
                       (float *)(own + 2 * columns));
     }
+}
+
+void cz_rows_moments_merge(size_t rows, size_t columns, const double *scratch, double *mean, double *m2)
+{
+    const size_t groups = cz_rows_groups(rows);
     memset(mean, 0, columns * sizeof *mean);
     memset(m2, 0, columns * sizeof *m2);
     for (size_t g = 0; g < groups; g++) {
@@ -73,6 +86,12 @@ void cz_rows_moments(const float *x, size_t rows, size_t columns, double *scratc
         cz_rows_merge(columns, (double)first, mean, m2, (double)(cz_rows_group_end(g, rows) - first), own,
                       own + columns);
     }
+}
+
+void cz_rows_moments(const float *x, size_t rows, size_t columns, double *scratch, double *mean, double *m2)
+{
+    cz_rows_moments_part(x, 0, rows, columns, scratch);
+    cz_rows_moments_merge(rows, columns, scratch, mean, m2);
 }
 
 /* out [columns] = sum of every group's row `which`, in order */
@@ -120,7 +139,7 @@ static inline float leaky(float y)
 }
 
 /* One row: sum of w2 leaky(y), in LANES partial sums whose order is fixed. */
-static float row_forward(const cz_norm *norm, const float *z)
+CLONES static float row_forward(const cz_norm *norm, const float *z)
 {
     const float *mean = norm->mean, *istd = norm->istd, *scale = norm->scale, *shift = norm->shift, *w2 = norm->w2;
     const size_t columns = norm->columns, whole = columns - columns % LANES;
@@ -141,8 +160,8 @@ void cz_rows_forward(const cz_norm *norm, const float *z, size_t rows, float *d)
     for (size_t r = 0; r < rows; r++) d[r] = row_forward(norm, z + r * norm->columns);
 }
 
-static void block_backward_sums(const cz_norm *norm, const float *z, const float *g, size_t rows, float *restrict e1,
-                                float *restrict e2)
+CLONES static void block_backward_sums(const cz_norm *norm, const float *z, const float *g, size_t rows,
+                                       float *restrict e1, float *restrict e2)
 {
     const float *mean = norm->mean, *istd = norm->istd, *scale = norm->scale, *shift = norm->shift;
     const size_t columns = norm->columns;
@@ -182,9 +201,21 @@ void cz_rows_backward_sums(const cz_norm *norm, const float *z, const float *g, 
     add_groups(scratch, groups, columns, 1, e2);
 }
 
+void cz_rows_backward_coefficients(const cz_norm *norm, size_t half, const double *e1, const double *e2,
+                                   float *coefficients)
+{
+    const size_t columns = norm->columns;
+    float *factor = coefficients, *mean1 = factor + columns, *mean2 = mean1 + columns;
+    for (size_t c = 0; c < columns; c++) {
+        factor[c] = norm->scale[c] * norm->istd[c] * norm->w2[c];
+        mean1[c] = (float)(e1[c] / (double)(2 * half));
+        mean2[c] = (float)(e2[c] / (double)(2 * half));
+    }
+}
+
 /* dz = scale istd w2 (e - mean of e - x mean of (e x)); factor, mean1, mean2: [K] */
-static void row_backward(const cz_norm *norm, const float *restrict factor, const float *restrict mean1,
-                         const float *restrict mean2, float over, float *restrict z)
+CLONES static void row_backward(const cz_norm *norm, const float *restrict factor, const float *restrict mean1,
+                                const float *restrict mean2, float over, float *restrict z)
 {
     const float *mean = norm->mean, *istd = norm->istd, *scale = norm->scale, *shift = norm->shift;
     const float under = CZ_LEAKY_SLOPE * over;
@@ -199,12 +230,8 @@ void cz_rows_backward(const cz_norm *norm, const float *z, const float *g, size_
                       const double *e2, float *coefficients, float *dz, float *sum)
 {
     const size_t columns = norm->columns;
-    float *factor = coefficients, *mean1 = factor + columns, *mean2 = mean1 + columns;
-    for (size_t c = 0; c < columns; c++) {
-        factor[c] = norm->scale[c] * norm->istd[c] * norm->w2[c];
-        mean1[c] = (float)(e1[c] / (double)(2 * half));
-        mean2[c] = (float)(e2[c] / (double)(2 * half));
-    }
+    const float *factor = coefficients, *mean1 = factor + columns, *mean2 = mean1 + columns;
+    cz_rows_backward_coefficients(norm, half, e1, e2, coefficients);
 #pragma omp parallel for schedule(static)
     for (size_t r = 0; r < half; r++) {
         float *genuine = dz + r * columns, *noised = dz + (half + r) * columns;

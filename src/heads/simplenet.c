@@ -35,6 +35,8 @@ static cz_status setup(cz_head *head)
         !isfinite(c->lr_discriminator))
         return cz_fail(CZ_E_ARG, "learning rates %g and %g must be finite and positive", c->lr_adaptor,
                        c->lr_discriminator);
+    if (c->precision != CZ_PRECISION_FP32 && c->precision != CZ_PRECISION_BF16)
+        return cz_fail(CZ_E_ARG, "a detector is trained in fp32 or bf16");
     const size_t d = c->width, k = c->hidden;
     const bool compat = c->simplenet_compat;
     size_t *total = &head->param_count, *count = &head->param_views;
@@ -101,6 +103,7 @@ static void work_destroy(cz_head_work *base)
     for (size_t i = 0; i < sizeof floats / sizeof floats[0]; i++) cz_free(floats[i]);
     for (size_t i = 0; i < sizeof doubles / sizeof doubles[0]; i++) cz_free(doubles[i]);
     cz_simplenet_second_destroy(w->second);
+    cz_simplenet_bf16_destroy(w->bf16);
     cz_free(w);
 }
 
@@ -114,13 +117,14 @@ static cz_status work_create(const cz_head *head, size_t capacity, cz_head_work 
     if (!w) return CZ_E_MEMORY;
     w->base.head = head;
     w->base.capacity = capacity;
+    const bool bf16 = head->config.precision == CZ_PRECISION_BF16;
     bool ok = true;
 #define TAKE(pointer, count) ok = ok && ((pointer) = cz_alloc_array((count), sizeof *(pointer))) != NULL
     TAKE(w->base.score, capacity);
     TAKE(w->base.loss, capacity);
-    TAKE(w->q2, rows * d);
+    TAKE(w->q2, (bf16 ? capacity : rows) * d);
     TAKE(w->z, rows * k);
-    TAKE(w->sum, capacity * k);
+    if (!bf16) TAKE(w->sum, capacity * k);
     TAKE(w->d, rows);
     TAKE(w->g, rows);
     TAKE(w->mean, k);
@@ -133,7 +137,7 @@ static cz_status work_create(const cz_head *head, size_t capacity, cz_head_work 
     TAKE(w->column, wide);
     TAKE(w->scratch, cz_rows_scratch(rows, wide));
 #undef TAKE
-    if (!ok) {
+    if (!ok || (bf16 && cz_simplenet_bf16_create(w) != CZ_OK)) {
         work_destroy(&w->base);
         return CZ_E_MEMORY;
     }
@@ -163,6 +167,21 @@ out:
     return status;
 }
 
+/* h = W1 [q; q-] (+ b1) and its moments */
+static cz_status products(const cz_head *head, const float *params, const cz_batch *batch, const cz_head_noise *noise,
+                          cz_simplenet_work *w)
+{
+    const size_t d = head->config.width, k = head->config.hidden, rows = 2 * batch->patches;
+    const cz_simplenet_parts p = cz_simplenet_layout(head);
+    cz_status status = CZ_OK;
+    CZ_TRY(make_pairs(head, params, batch, noise, w));
+    CZ_TRY(cz_engine_sgemm(false, true, rows, k, d, 1, w->q2, d, params + p.hidden, d, 0, w->z, k));
+    if (head->config.simplenet_compat) cz_rows_add(w->z, rows, k, params + p.hidden_bias);
+    cz_rows_moments(w->z, rows, k, w->scratch, w->mean64, w->m264);
+out:
+    return status;
+}
+
 /* Hinges of one sample: how far its D(q) and D(q-) are on the wrong side of their margins. A patch known to be anomalous
  * belongs below th- like its noised twin. */
 static void hinges(const cz_head *head, const cz_batch *batch, const cz_simplenet_work *w, size_t i, float *first,
@@ -181,14 +200,10 @@ static cz_status forward(const cz_head *head, const float *params, const cz_batc
                          cz_head_work *base)
 {
     cz_simplenet_work *w = (cz_simplenet_work *)base;
-    const size_t d = head->config.width, k = head->config.hidden, rows = 2 * batch->patches;
-    const cz_simplenet_parts p = cz_simplenet_layout(head);
+    const size_t k = head->config.hidden, rows = 2 * batch->patches;
     cz_status status = CZ_OK;
-    CZ_TRY(make_pairs(head, params, batch, noise, w));
-    /* h = W1 [q; q-] (+ b1) */
-    CZ_TRY(cz_engine_sgemm(false, true, rows, k, d, 1, w->q2, d, params + p.hidden, d, 0, w->z, k));
-    if (head->config.simplenet_compat) cz_rows_add(w->z, rows, k, params + p.hidden_bias);
-    cz_rows_moments(w->z, rows, k, w->scratch, w->mean64, w->m264);
+    CZ_TRY(w->bf16 ? cz_simplenet_bf16_forward(head, params, batch, noise, w)
+                   : products(head, params, batch, noise, w));
     for (size_t c = 0; c < k; c++) {
         w->mean[c] = (float)w->mean64[c];
         w->istd[c] = (float)(1.0 / sqrt(w->m264[c] / (double)rows + NORM_EPSILON));
@@ -238,10 +253,9 @@ static void sums_to_float(const double *sums, size_t count, float *out)
 }
 
 /* D = w2 . leaky(y), y = scale x + shift, x = (h - mean) istd. With e = g leaky'(y) the sums e1 = sum e and e2 = sum e x give
- * dshift = w2 e1, dscale = w2 e2 and, since leaky(y) = leaky'(y) y, dw2 = scale e2 + shift e1. Writes dL/dh, which may take the place of
- * z. */
+ * dshift = w2 e1, dscale = w2 e2 and, since leaky(y) = leaky'(y) y, dw2 = scale e2 + shift e1. */
 static void discriminator_backward(const cz_head *head, const float *params, size_t half, cz_simplenet_work *w,
-                                   float *dz, float *grads)
+                                   float *grads)
 {
     const cz_simplenet_parts p = cz_simplenet_layout(head);
     const size_t k = head->config.hidden;
@@ -252,7 +266,6 @@ static void discriminator_backward(const cz_head *head, const float *params, siz
         grads[p.scale + c] = (float)((double)norm.w2[c] * w->e2[c]);
         grads[p.output + c] = (float)((double)norm.scale[c] * w->e2[c] + (double)norm.shift[c] * w->e1[c]);
     }
-    cz_rows_backward(&norm, w->z, w->g, half, w->e1, w->e2, w->coefficients, dz, w->sum);
 }
 
 static cz_status backward(const cz_head *head, const float *params, const cz_batch *batch, const float *dq,
@@ -262,11 +275,14 @@ static cz_status backward(const cz_head *head, const float *params, const cz_bat
     const size_t d = head->config.width, k = head->config.hidden, half = batch->patches;
     const bool compat = head->config.simplenet_compat;
     const cz_simplenet_parts p = cz_simplenet_layout(head);
+    const cz_norm norm = cz_simplenet_norm(head, params, w);
     float *dz = w->second ? w->second->dz : w->z, *total = w->second ? w->second->total : w->q2 + half * d;
     cz_status status = CZ_OK;
     loss_backward(head, batch, w);
-    discriminator_backward(head, params, half, w, dz, grads);
-    if (compat) { /* h = W1 q + b1 */
+    discriminator_backward(head, params, half, w, grads);
+    if (w->bf16) return cz_simplenet_bf16_backward(head, params, half, dq, w, grads);
+    cz_rows_backward(&norm, w->z, w->g, half, w->e1, w->e2, w->coefficients, dz, w->sum); /* dL/dh, in place of h */
+    if (compat) {                                                                         /* h = W1 q + b1 */
         cz_rows_sum(w->sum, half, k, w->scratch, w->column);
         sums_to_float(w->column, k, grads + p.hidden_bias);
     }
@@ -307,10 +323,12 @@ struct cz_head_pass {
     double *mean, *m2;     /* [K] so far */
     double *mean_b, *m2_b; /* [K] of a chunk */
     double *scratch;
+    cz_gemm *gemm; /* NULL: precision fp32 */
 };
 
 static void pass_destroy(cz_head_pass *pass)
 {
+    cz_engine_gemm_destroy(pass->gemm);
     cz_free(pass->m);
     cz_free(pass->c);
     cz_free(pass->z);
@@ -355,6 +373,7 @@ static cz_status pass_begin(const cz_head *head, const float *params, cz_head_pa
     for (size_t i = 0; i < k; i++)
         for (size_t j = 0; j < d; j++) pass->squares[i] += (double)w1[i * d + j] * (double)w1[i * d + j];
     CZ_TRY(product(head, params, pass->m, pass->c));
+    if (head->config.precision == CZ_PRECISION_BF16) CZ_TRY(cz_engine_gemm_create(&pass->gemm));
     *out = pass;
     return CZ_OK;
 out:
@@ -362,13 +381,28 @@ out:
     return status;
 }
 
+/* out [rows, n] = x [rows, d] weights^T, in bf16 with a `gemm` */
+static cz_status rows_times(cz_gemm *gemm, const float *x, size_t rows, size_t d, const float *weights, size_t n,
+                            float *out)
+{
+    if (!gemm) return cz_engine_sgemm(false, true, rows, n, d, 1, x, d, weights, d, 0, out, n);
+    const cz_gemm_desc desc = {.m = rows,
+                               .n = n,
+                               .k = d,
+                               .alpha = 1,
+                               .a = {x, d, false, false},
+                               .b = {weights, d, true, false},
+                               .c = out,
+                               .ldc = n};
+    return cz_engine_gemm(gemm, &desc);
+}
+
 static cz_status pass_add(cz_head_pass *pass, const float *features, size_t rows)
 {
     const size_t d = pass->head->config.width, k = pass->head->config.hidden;
     for (size_t first = 0; first < rows; first += CHUNK) {
         const size_t count = rows - first < CHUNK ? rows - first : CHUNK;
-        const cz_status status =
-            cz_engine_sgemm(false, true, count, k, d, 1, features + first * d, d, pass->m, d, 0, pass->z, k);
+        const cz_status status = rows_times(pass->gemm, features + first * d, count, d, pass->m, k, pass->z);
         if (status != CZ_OK) return status;
         cz_rows_moments(pass->z, count, k, pass->scratch, pass->mean_b, pass->m2_b);
         cz_rows_merge(k, pass->count, pass->mean, pass->m2, (double)count, pass->mean_b, pass->m2_b);
@@ -405,8 +439,13 @@ static cz_status embed(const cz_head *head, const float *params, const float *fe
 {
     const size_t d = head->config.width;
     const cz_simplenet_parts p = cz_simplenet_layout(head);
-    const cz_status status = cz_engine_sgemm(false, true, rows, d, d, 1, features, d, params + p.adaptor, d, 0, q, d);
-    if (status == CZ_OK && head->config.simplenet_compat) cz_rows_add(q, rows, d, params + p.adaptor_bias);
+    cz_gemm *gemm = NULL;
+    cz_status status = CZ_OK;
+    if (head->config.precision == CZ_PRECISION_BF16) CZ_TRY(cz_engine_gemm_create(&gemm));
+    CZ_TRY(rows_times(gemm, features, rows, d, params + p.adaptor, d, q));
+    if (head->config.simplenet_compat) cz_rows_add(q, rows, d, params + p.adaptor_bias);
+out:
+    cz_engine_gemm_destroy(gemm);
     return status;
 }
 
@@ -425,7 +464,8 @@ static cz_status score(const cz_head *head, const float *params, const float *st
     status = CZ_OK;
     for (size_t first = 0; first < rows; first += CHUNK) {
         const size_t count = rows - first < CHUNK ? rows - first : CHUNK;
-        CZ_TRY(embed(head, params, features + first * d, count, q));
+        CZ_TRY(rows_times(NULL, features + first * d, count, d, params + p.adaptor, d, q));
+        if (head->config.simplenet_compat) cz_rows_add(q, count, d, params + p.adaptor_bias);
         CZ_TRY(cz_engine_sgemm(false, true, count, k, d, 1, q, d, params + p.hidden, d, 0, z, k));
         if (head->config.simplenet_compat) cz_rows_add(z, count, k, params + p.hidden_bias);
         cz_rows_forward(&norm, z, count, scores + first);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of the SimpleNet head share: simplenet.c (first derivatives) and simplenet_second.c (second). */
+/* What the files of the SimpleNet head share: simplenet.c (first derivatives), simplenet_second.c (second) and
+ * simplenet_bf16.c (the matrix products of both in bf16). */
 #ifndef CZ_HEADS_SIMPLENET_H
 #define CZ_HEADS_SIMPLENET_H
 
+#include "engine/engine.h"
 #include "heads/head.h"
 #include "heads/rows.h"
 
@@ -25,6 +27,17 @@ typedef struct cz_simplenet_second {
     double *scratch;
 } cz_simplenet_second;
 
+/* What a workspace of precision bf16 has besides; its q2 holds q alone and it has no `sum`. */
+typedef struct cz_simplenet_bf16 {
+    cz_gemm *gemm;
+    uint16_t *o;         /* [P, D] features */
+    uint16_t *q2;        /* [2P, D] q over q-; backward puts dL/dq where q- was, unless it keeps */
+    uint16_t *sum;       /* [P, K] dL/dz of q plus that of q- */
+    uint16_t *turned;    /* [2, K, rows] dL/dz of a part of q and of q- */
+    uint16_t *own_total; /* NULL, or where dL/dq goes in a workspace that keeps */
+    float *block;        /* [rows, D] a part of dL/dq */
+} cz_simplenet_bf16;
+
 typedef struct cz_simplenet_work {
     cz_head_work base;     /* q is the first half of q2 */
     float *q2;             /* [2P, D] q over q-; backward puts dL/dq where q- was, unless it keeps */
@@ -38,6 +51,7 @@ typedef struct cz_simplenet_work {
     double *column;        /* [max(D, K)] column sums */
     double *scratch;
     cz_simplenet_second *second; /* NULL: nothing is kept */
+    cz_simplenet_bf16 *bf16;     /* NULL: precision fp32 */
 } cz_simplenet_work;
 
 static inline cz_simplenet_parts cz_simplenet_layout(const cz_head *head)
@@ -69,5 +83,19 @@ cz_status cz_simplenet_tangent(const cz_head *head, const float *params, const c
 cz_status cz_simplenet_hessian(const cz_head *head, const float *params, const cz_batch *batch, const float *direction,
                                const float *dq, const float *tangent_dq, cz_head_work *work, float *out);
 void cz_simplenet_second_destroy(cz_simplenet_second *second);
+
+/* The products in bf16 of a workspace made for it, in place of those in fp32: forward fills q2 and bf16->q2, z, mean64 and m264;
+ * backward the gradients of A and W1 (and biases); tangent rq and rz; hessian those parts of out. */
+cz_status cz_simplenet_bf16_create(cz_simplenet_work *work);
+cz_status cz_simplenet_bf16_keep(cz_simplenet_work *work);
+void cz_simplenet_bf16_destroy(cz_simplenet_bf16 *bf16);
+cz_status cz_simplenet_bf16_forward(const cz_head *head, const float *params, const cz_batch *batch,
+                                    const cz_head_noise *noise, cz_simplenet_work *work);
+cz_status cz_simplenet_bf16_backward(const cz_head *head, const float *params, size_t half, const float *dq,
+                                     cz_simplenet_work *work, float *grads);
+cz_status cz_simplenet_bf16_tangent(const cz_head *head, const float *params, size_t half, const float *direction,
+                                    cz_simplenet_work *work);
+cz_status cz_simplenet_bf16_hessian(const cz_head *head, const float *params, size_t half, const float *direction,
+                                    const float *tangent_dq, cz_simplenet_work *work, float *out);
 
 #endif

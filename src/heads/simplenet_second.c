@@ -46,26 +46,38 @@ cz_status cz_simplenet_work_second_order(cz_head_work *work)
         return CZ_E_MEMORY;
     }
     ((cz_simplenet_work *)work)->second = second;
-    return CZ_OK;
+    return ((cz_simplenet_work *)work)->bf16 ? cz_simplenet_bf16_keep((cz_simplenet_work *)work) : CZ_OK;
 }
 
 /* q = A o: Rq = VA o. z = W1 q: Rz = W1 Rq + V1 q, of both halves. A tangent of b1 would add the same row to all of Rz, which
  * batch norm cancels. */
+static cz_status tangent_products(const cz_head *head, const float *params, const cz_batch *batch,
+                                  const float *direction, cz_simplenet_work *w)
+{
+    cz_simplenet_second *s = w->second;
+    const size_t d = head->config.width, k = head->config.hidden, half = batch->patches;
+    const cz_simplenet_parts p = cz_simplenet_layout(head);
+    cz_status status = CZ_OK;
+    CZ_TRY(cz_engine_sgemm(false, true, half, d, d, 1, batch->features, d, direction + p.adaptor, d, 0, s->rq, d));
+    if (head->config.simplenet_compat) cz_rows_add(s->rq, half, d, direction + p.adaptor_bias);
+    CZ_TRY(cz_engine_sgemm(false, true, half, k, d, 1, s->rq, d, params + p.hidden, d, 0, s->rz, k));
+    memcpy(s->rz + half * k, s->rz, half * k * sizeof *s->rz);
+    CZ_TRY(cz_engine_sgemm(false, true, 2 * half, k, d, 1, w->q2, d, direction + p.hidden, d, 1, s->rz, k));
+out:
+    return status;
+}
+
 cz_status cz_simplenet_tangent(const cz_head *head, const float *params, const cz_batch *batch, const float *direction,
                                cz_head_work *work, float *tangent_q)
 {
     cz_simplenet_work *w = (cz_simplenet_work *)work;
     cz_simplenet_second *s = w->second;
-    const size_t d = head->config.width, k = head->config.hidden, half = batch->patches;
-    const cz_simplenet_parts p = cz_simplenet_layout(head);
+    const size_t half = batch->patches;
     const cz_norm norm = cz_simplenet_norm(head, params, w);
     cz_status status = CZ_OK;
-    CZ_TRY(cz_engine_sgemm(false, true, half, d, d, 1, batch->features, d, direction + p.adaptor, d, 0, s->rq, d));
-    if (head->config.simplenet_compat) cz_rows_add(s->rq, half, d, direction + p.adaptor_bias);
-    memcpy(tangent_q, s->rq, half * d * sizeof *tangent_q);
-    CZ_TRY(cz_engine_sgemm(false, true, half, k, d, 1, s->rq, d, params + p.hidden, d, 0, s->rz, k));
-    memcpy(s->rz + half * k, s->rz, half * k * sizeof *s->rz);
-    CZ_TRY(cz_engine_sgemm(false, true, 2 * half, k, d, 1, w->q2, d, direction + p.hidden, d, 1, s->rz, k));
+    CZ_TRY(w->bf16 ? cz_simplenet_bf16_tangent(head, params, half, direction, w)
+                   : tangent_products(head, params, batch, direction, w));
+    memcpy(tangent_q, s->rq, half * head->config.width * sizeof *tangent_q);
     cz_rows_tangent_sums(&norm, w->z, s->rz, w->g, 2 * half, w->e1, w->e2, s->scratch, s->m1, s->m2, s->e3);
 out:
     return status;
@@ -96,6 +108,27 @@ static void discriminator_hessian(const cz_head *head, const float *params, cons
     cz_rows_tangent_backward(&norm, &moved, &sums, w->z, s->rz, w->g, half, s->coefficients, s->dz, s->sum);
 }
 
+/* dW1 = dz^T [q; q-]; the halves of [q; q-] have the same tangent, so dz is summed over them before that product. Then
+ * dq = W1^T (dz + dz-) + injected, dA = dq^T o. */
+static cz_status hessian_products(const cz_head *head, const float *params, const cz_batch *batch,
+                                  const float *direction, const float *tangent_dq, cz_simplenet_work *w, float *out)
+{
+    cz_simplenet_second *s = w->second;
+    const size_t d = head->config.width, k = head->config.hidden, half = batch->patches;
+    const cz_simplenet_parts p = cz_simplenet_layout(head);
+    float *dw1 = out + p.hidden;
+    cz_status status = CZ_OK;
+    CZ_TRY(cz_engine_sgemm(true, false, k, d, 2 * half, 1, s->dz, k, w->q2, d, 0, dw1, d));
+    CZ_TRY(cz_engine_sgemm(true, false, k, d, half, 1, w->sum, k, s->rq, d, 1, dw1, d));
+    if (tangent_dq) memcpy(s->total, tangent_dq, half * d * sizeof *s->total);
+    CZ_TRY(
+        cz_engine_sgemm(false, false, half, d, k, 1, s->sum, k, params + p.hidden, d, tangent_dq ? 1 : 0, s->total, d));
+    CZ_TRY(cz_engine_sgemm(false, false, half, d, k, 1, w->sum, k, direction + p.hidden, d, 1, s->total, d));
+    CZ_TRY(cz_engine_sgemm(true, false, d, d, half, 1, s->total, d, batch->features, d, 0, out + p.adaptor, d));
+out:
+    return status;
+}
+
 cz_status cz_simplenet_hessian(const cz_head *head, const float *params, const cz_batch *batch, const float *direction,
                                const float *dq, const float *tangent_dq, cz_head_work *work, float *out)
 {
@@ -103,29 +136,17 @@ cz_status cz_simplenet_hessian(const cz_head *head, const float *params, const c
     cz_simplenet_work *w = (cz_simplenet_work *)work;
     cz_simplenet_second *s = w->second;
     const size_t d = head->config.width, k = head->config.hidden, half = batch->patches;
-    const bool compat = head->config.simplenet_compat;
     const cz_simplenet_parts p = cz_simplenet_layout(head);
     cz_status status = CZ_OK;
     discriminator_hessian(head, params, direction, half, w, out);
-    if (compat) { /* db1 = sum of dz */
+    CZ_TRY(w->bf16 ? cz_simplenet_bf16_hessian(head, params, half, direction, tangent_dq, w, out)
+                   : hessian_products(head, params, batch, direction, tangent_dq, w, out));
+    if (head->config.simplenet_compat) { /* db1 = sum of dz, db = sum of dq */
         cz_rows_sum(s->sum, half, k, w->scratch, w->column);
         sums_to_float(w->column, k, out + p.hidden_bias);
-    }
-    /* dW1 = dz^T [q; q-]; the halves of [q; q-] have the same tangent, so dz is summed over them before that product */
-    float *dw1 = out + p.hidden;
-    CZ_TRY(cz_engine_sgemm(true, false, k, d, 2 * half, 1, s->dz, k, w->q2, d, 0, dw1, d));
-    CZ_TRY(cz_engine_sgemm(true, false, k, d, half, 1, w->sum, k, s->rq, d, 1, dw1, d));
-    /* dq = W1^T (dz + dz-) + injected */
-    if (tangent_dq) memcpy(s->total, tangent_dq, half * d * sizeof *s->total);
-    CZ_TRY(
-        cz_engine_sgemm(false, false, half, d, k, 1, s->sum, k, params + p.hidden, d, tangent_dq ? 1 : 0, s->total, d));
-    CZ_TRY(cz_engine_sgemm(false, false, half, d, k, 1, w->sum, k, direction + p.hidden, d, 1, s->total, d));
-    if (compat) { /* db = sum of dq */
         cz_rows_sum(s->total, half, d, w->scratch, w->column);
         sums_to_float(w->column, d, out + p.adaptor_bias);
     }
-    /* dA = dq^T o */
-    CZ_TRY(cz_engine_sgemm(true, false, d, d, half, 1, s->total, d, batch->features, d, 0, out + p.adaptor, d));
 out:
     return status;
 }

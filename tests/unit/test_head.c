@@ -2,6 +2,7 @@
 /* The detector interface: table, files, configurations, the composed form, passes over a set, the neighbour bank. */
 #include "heads/compose.h"
 #include "heads/head.h"
+#include "tensor/dtype.h"
 #include "tensor/tensors.h"
 #include "util/alloc.h"
 #include "util/rng.h"
@@ -224,6 +225,18 @@ static void test_damaged_values_are_refused(void **state)
     drop(&f);
 }
 
+/* The values rounded to bf16, and in place. The caller frees. */
+static uint16_t *rounded(float *values, size_t count)
+{
+    uint16_t *out = malloc(count * sizeof *out);
+    assert_non_null(out);
+    for (size_t i = 0; i < count; i++) {
+        out[i] = cz_f32_to_bf16(values[i]);
+        values[i] = cz_bf16_to_f32(out[i]);
+    }
+    return out;
+}
+
 /* scores of the composed form on maps against the definition on pooled features */
 static void compare_composed(const cz_tap_shape *taps, size_t tap_count, size_t width, size_t hidden, size_t images,
                              size_t max_images, bool compat)
@@ -234,10 +247,14 @@ static void compare_composed(const cz_tap_shape *taps, size_t tap_count, size_t 
     cz_composed *composed = NULL;
     cz_composition composition;
     float *maps[3] = {0};
+    uint16_t *bf16[3] = {0};
     unsettle(&f);
     assert_int_equal(cz_pooler_create(taps, tap_count, width, &pooler), CZ_OK);
-    for (size_t t = 0; t < tap_count; t++)
-        maps[t] = hashed(names[t], images * taps[t].height * taps[t].width * taps[t].channels, 1, 0.4f);
+    for (size_t t = 0; t < tap_count; t++) {
+        const size_t values = images * taps[t].height * taps[t].width * taps[t].channels;
+        maps[t] = hashed(names[t], values, 1, 0.4f);
+        bf16[t] = rounded(maps[t], values);
+    }
     const size_t patches = taps[0].height * taps[0].width;
     float *features = calloc(images * patches * width, sizeof *features);
     float *scratch = calloc(cz_pooler_scratch(pooler) + 1, sizeof *scratch);
@@ -249,17 +266,18 @@ static void compare_composed(const cz_tap_shape *taps, size_t tap_count, size_t 
     }
     assert_int_equal(cz_head_score(f.head, f.params, f.state, features, images * patches, direct), CZ_OK);
     assert_int_equal(cz_head_compose(f.head, f.params, f.state, &composition), CZ_OK);
-    assert_int_equal(cz_composed_create(&composition, pooler, taps, max_images, 2, &composed), CZ_OK);
+    const cz_composed_options options = {taps, max_images, 2, CZ_PRECISION_FP32};
+    assert_int_equal(cz_composed_create(&composition, pooler, &options, &composed), CZ_OK);
     assert_true(cz_composed_memory(composed) > 0);
     assert_int_equal(cz_composed_scores(composed, fast), CZ_E_ARG); /* nothing pooled yet */
-    assert_int_equal(cz_composed_pool(composed, (const float *const *)maps, images, 0.7f), CZ_OK);
+    assert_int_equal(cz_composed_pool(composed, (const uint16_t *const *)bf16, images, 0.7f), CZ_OK);
     assert_int_equal(cz_composed_scores(composed, fast), CZ_OK);
     assert_close(fast, direct, images * patches, 1e-5f);
-    assert_int_equal(cz_composed_pool(composed, (const float *const *)maps, max_images + 1, 1), CZ_E_ARG);
+    assert_int_equal(cz_composed_pool(composed, (const uint16_t *const *)bf16, max_images + 1, 1), CZ_E_ARG);
     cz_composed_destroy(composed);
     cz_composition_free(&composition);
     cz_pooler_destroy(pooler);
-    for (size_t t = 0; t < tap_count; t++) free(maps[t]);
+    for (size_t t = 0; t < tap_count; t++) free(maps[t]), free(bf16[t]);
     free(features);
     free(scratch);
     free(direct);
@@ -557,7 +575,8 @@ static void test_out_of_memory(void **state)
         cz_head_init(head, 1, params, values);
         CZ_TRY(cz_head_work_create(head, 4, &work));
         CZ_TRY(cz_head_compose(head, params, values, &composition));
-        CZ_TRY(cz_composed_create(&composition, pooler, taps, 2, 1, &composed));
+        const cz_composed_options options = {taps, 2, 1, CZ_PRECISION_INT8};
+        CZ_TRY(cz_composed_create(&composition, pooler, &options, &composed));
     out:
         cz_alloc_fail_after(0);
         failed = status != CZ_OK;

@@ -2,6 +2,8 @@
 /* Patch features against the literal definition (unfold, upsample, pool, concatenate, pool) in double. */
 #include "features/patch.h"
 
+#include "features/simd.h"
+#include "tensor/dtype.h"
 #include "util/alloc.h"
 #include "util/rng.h"
 
@@ -97,6 +99,11 @@ static const pool_case cases[] = {
     {"1x1", 1536, 2, {{512, 1, 1}, {1024, 1, 1}}},
     {"one channel", 7, 1, {{1, 3, 20}}},
     {"run 6", 1024, 1, {{2048, 3, 3}}},
+    {"run 1, two blocks", 1152, 1, {{384, 3, 9}}},
+    {"run 4, two blocks", 270, 1, {{360, 4, 3}}},
+    {"odd channels, one to one", 99, 1, {{33, 4, 5}}},
+    {"more channels than are unfolded", 700, 2, {{2500, 3, 2}, {3, 1, 1}}},
+    {"more columns than a line", 5000, 1, {{20, 2, 3}}},
 };
 
 typedef struct fixture {
@@ -206,6 +213,82 @@ static void rows_equal_full(void **state)
     }
 }
 
+/* From bf16 maps: the bits that widened ones give, whatever the processor has; rounding and order as documented. */
+static void bf16_equals_widened(const pool_case *c)
+{
+    fixture f;
+    set_up(&f, c);
+    const size_t width = c->width, bytes = f.patches * width * sizeof(float);
+    float *wide[4], *expected = malloc(bytes), *got = malloc(bytes);
+    uint16_t *maps[4];
+    size_t *rows = malloc(f.patches * sizeof *rows), *order = malloc(width * sizeof *order);
+    for (size_t t = 0; t < c->count; t++) {
+        const size_t n = c->taps[t].channels * c->taps[t].height * c->taps[t].width;
+        maps[t] = malloc(n * sizeof *maps[t]);
+        wide[t] = malloc(n * sizeof *wide[t]);
+        for (size_t i = 0; i < n; i++) wide[t][i] = cz_bf16_to_f32(maps[t][i] = cz_f32_to_bf16(f.maps[t][i]));
+    }
+    for (size_t i = 0; i < f.patches; i++) rows[i] = i;
+    cz_simd_limit(CZ_SIMD_PLAIN);
+    cz_pooler_patches(f.p, (const float *const *)wide, 0.7f, f.scratch, expected);
+    for (int level = CZ_SIMD_PLAIN; level <= CZ_SIMD_LEVEL_AVX512; level++) {
+        cz_simd_limit((cz_simd)level);
+        cz_pooler_patches(f.p, (const float *const *)wide, 0.7f, f.scratch, got);
+        assert_memory_equal(got, expected, bytes);
+        cz_pooler_patches_bf16(f.p, (const uint16_t *const *)maps, 0.7f, f.scratch, got);
+        assert_memory_equal(got, expected, bytes);
+        cz_pooler_rows_bf16(f.p, (const uint16_t *const *)maps, 0.7f, rows, f.patches, f.scratch, got);
+        assert_memory_equal(got, expected, bytes);
+        for (size_t t = 0; t < c->count; t++) {
+            size_t first, count;
+            cz_pooler_columns(f.p, t, &first, &count);
+            cz_pooler_order(f.p, t, order);
+            const size_t n = c->taps[t].height * c->taps[t].width * count;
+            float *plain = malloc(n * sizeof *plain), *ordered = malloc(n * sizeof *ordered);
+            uint16_t *rounded = malloc(n * sizeof *rounded);
+            cz_pooler_tap(f.p, t, wide[t], 1.3f, plain);
+            cz_pooler_tap_ordered(f.p, t, maps[t], 1.3f, false, ordered);
+            cz_pooler_tap_ordered(f.p, t, maps[t], 1.3f, true, rounded);
+            for (size_t i = 0; i < n; i++) {
+                assert_true(ordered[i] == plain[i / count * count + order[i % count]]);
+                assert_int_equal(rounded[i], cz_f32_to_bf16(ordered[i]));
+            }
+            free(plain);
+            free(ordered);
+            free(rounded);
+        }
+    }
+    for (size_t t = 0; t < c->count; t++) free(maps[t]), free(wide[t]);
+    free(expected);
+    free(got);
+    free(rows);
+    free(order);
+    tear_down(&f);
+}
+
+static void bf16_maps(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++) bf16_equals_widened(&cases[n]);
+}
+
+static void rounding_keeps_what_is_no_number(void **state)
+{
+    (void)state;
+    const cz_tap_shape tap = {2, 1, 1};
+    const uint16_t maps[3][2] = {{0x7fc0, 0x3f80}, {0x7f80, 0x3f80}, {0x8000, 0x0001}};
+    cz_pooler *p;
+    assert_int_equal(cz_pooler_create(&tap, 1, 18, &p), CZ_OK); /* flat entries one to one */
+    for (size_t i = 0; i < 3; i++) {
+        float wide[18];
+        uint16_t out[18];
+        cz_pooler_tap_ordered(p, 0, maps[i], 1.0f, false, wide);
+        cz_pooler_tap_ordered(p, 0, maps[i], 1.0f, true, out);
+        for (size_t k = 0; k < 18; k++) assert_int_equal(out[k], cz_f32_to_bf16(wide[k]));
+    }
+    cz_pooler_destroy(p);
+}
+
 static void threads_equal(void **state)
 {
     (void)state;
@@ -280,8 +363,10 @@ static void bad_arguments(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(against_definition), cmocka_unit_test(taps_one_by_one), cmocka_unit_test(rows_equal_full),
-        cmocka_unit_test(threads_equal),      cmocka_unit_test(upsample_values), cmocka_unit_test(bad_arguments),
+        cmocka_unit_test(against_definition), cmocka_unit_test(taps_one_by_one),
+        cmocka_unit_test(rows_equal_full),    cmocka_unit_test(threads_equal),
+        cmocka_unit_test(upsample_values),    cmocka_unit_test(bad_arguments),
+        cmocka_unit_test(bf16_maps),          cmocka_unit_test(rounding_keeps_what_is_no_number),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 /* Score maps against a naive twin in double, and against SciPy and PyTorch (make_map_goldens.py). */
 #include "calibrate/score_map.h"
 
+#include "features/simd.h"
 #include "util/alloc.h"
 #include "util/rng.h"
 
@@ -42,9 +43,8 @@ static long mirror(long i, long n)
 }
 
 /* One axis of a direct Gaussian; stride between the axis' samples. */
-static void blur_line(const double *in, double *out, size_t n, size_t stride)
+static void blur_line(const double *in, double *out, size_t n, size_t stride, double sigma)
 {
-    const double sigma = 4.0 * (double)n / 256.0;
     const long radius = (long)(4.0 * sigma + 0.5);
     for (long i = 0; i < (long)n; i++) {
         double sum = 0.0, weights = 0.0;
@@ -57,16 +57,23 @@ static void blur_line(const double *in, double *out, size_t n, size_t stride)
     }
 }
 
-static void twin(const float *scores, size_t gw, size_t gh, double *map, size_t w, size_t h)
+static void twin_of(const float *scores, const cz_score_map_shape *shape, double *map)
 {
+    const size_t gw = shape->grid_w, gh = shape->grid_h, w = shape->width, h = shape->height;
     double *s = malloc(gw * gh * sizeof *s), *big = malloc(w * h * sizeof *big), *mid = malloc(w * h * sizeof *mid);
     for (size_t i = 0; i < gw * gh; i++) s[i] = (double)scores[i];
     resize(s, gw, gh, big, w, h);
-    for (size_t x = 0; x < w; x++) blur_line(big + x, mid + x, h, w);
-    for (size_t y = 0; y < h; y++) blur_line(mid + y * w, map + y * w, w, 1);
+    for (size_t x = 0; x < w; x++) blur_line(big + x, mid + x, h, w, shape->sigma_y);
+    for (size_t y = 0; y < h; y++) blur_line(mid + y * w, map + y * w, w, 1, shape->sigma_x);
     free(s);
     free(big);
     free(mid);
+}
+
+static void twin(const float *scores, size_t gw, size_t gh, double *map, size_t w, size_t h)
+{
+    const cz_score_map_shape shape = {gw, gh, w, h, 4.0 * (double)w / 256.0, 4.0 * (double)h / 256.0};
+    twin_of(scores, &shape, map);
 }
 
 static void against_twin(void **state)
@@ -232,10 +239,133 @@ static void ignore_mask(void **state)
     cz_prep_free(&prep);
 }
 
+/* A blur of its own, narrow and wide, on random shapes; every variant and any rows give the same bits. */
+static void rows_and_blurs(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < 40; n++) {
+        const float u = fabsf(cz_hash_uniform(60, n)), v = fabsf(cz_hash_uniform(61, n));
+        const cz_score_map_shape shape = {1 + (size_t)(40 * u),    1 + (size_t)(25 * v),
+                                          1 + n * 7 % 90,          1 + (size_t)(77 * fabsf(u - v)),
+                                          0.01 + 0.31 * (double)n, 12.0 * (double)v + 0.1};
+        const size_t w = shape.width, h = shape.height, patches = shape.grid_w * shape.grid_h;
+        float *scores = malloc(patches * sizeof *scores), *map = malloc(w * h * sizeof *map);
+        float *some = malloc(w * h * sizeof *some);
+        double *expected = malloc(w * h * sizeof *expected);
+        for (size_t i = 0; i < patches; i++) scores[i] = 5.0f * cz_hash_uniform(n, i);
+        cz_score_map *m;
+        assert_int_equal(cz_score_map_create_shape(&shape, &m), CZ_OK);
+        cz_score_map_input(m, scores, map);
+        twin_of(scores, &shape, expected);
+        for (size_t i = 0; i < w * h; i++) assert_true(fabs((double)map[i] - expected[i]) <= 5e-6);
+        for (int level = CZ_SIMD_PLAIN; level <= CZ_SIMD_LEVEL_AVX512; level++) {
+            cz_simd_limit((cz_simd)level);
+            for (size_t first = 0; first < h; first += 1 + n % 5) {
+                const size_t rows = h - first < n % 7 ? h - first : n % 7;
+                cz_score_map_rows(m, scores, first, rows, some);
+                assert_memory_equal(some, map + first * w, rows * w * sizeof *map);
+            }
+        }
+        cz_score_map_destroy(m);
+        free(scores);
+        free(map);
+        free(some);
+        free(expected);
+    }
+}
+
+/* All rows of a map at the image's size, made in pieces of `piece` rows without the map before it. */
+static void check_original_rows(const cz_score_map *m, const float *scores, const cz_prep *prep, const cz_geometry *g,
+                                size_t piece)
+{
+    const size_t width = g->image_width, count = width * g->image_height;
+    float *map = malloc(prep->width * prep->height * sizeof *map), *whole = malloc(count * sizeof *whole);
+    float *some = malloc(count * sizeof *some);
+    cz_score_map_input(m, scores, map);
+    assert_int_equal(cz_score_map_original(map, prep, g, whole), CZ_OK);
+    for (int level = CZ_SIMD_PLAIN; level <= CZ_SIMD_LEVEL_AVX512; level++) {
+        cz_simd_limit((cz_simd)level);
+        omp_set_num_threads(1 + level);
+        for (size_t y = 0; y < g->image_height; y += piece) {
+            const size_t rows = g->image_height - y < piece ? g->image_height - y : piece;
+            for (size_t i = 0; i < rows * width; i++) some[y * width + i] = -1e9f; /* every value must be written */
+            assert_int_equal(cz_score_map_original_rows(m, scores, prep, g, y, rows, some + y * width), CZ_OK);
+        }
+        for (size_t i = 0; i < count; i++)
+            assert_true(isnan(whole[i]) ? isnan(some[i]) : memcmp(&whole[i], &some[i], sizeof *some) == 0);
+    }
+    free(map);
+    free(whole);
+    free(some);
+}
+
+static void original_rows(void **state)
+{
+    (void)state;
+    const size_t images[][2] = {{200, 150}, {97, 301}, {30, 20}, {301, 300}};
+    const cz_fit fits[3] = {CZ_FIT_SQUASH, CZ_FIT_LETTERBOX, CZ_FIT_CROP};
+    const cz_roi roi = {13, 11, 50, 200};
+    uint8_t mask[6] = {0, 255, 0, 0, 0, 255};
+    const cz_image image = {mask, 3, 2, 3, CZ_GRAY8};
+    float scores[9 * 7];
+    cz_score_map *m;
+    for (size_t i = 0; i < 63; i++) scores[i] = cz_hash_uniform(9, i);
+    assert_int_equal(cz_score_map_create(9, 7, 64, 48, &m), CZ_OK);
+    for (size_t i = 0; i < 4 * 3 * 4; i++) {
+        cz_prep prep;
+        cz_geometry g;
+        assert_int_equal(cz_prep_init(64, 48, fits[i / 4 % 3], fits[i / 4 % 3] == CZ_FIT_CROP ? 60 : 0,
+                                      i % 2 ? &roi : NULL, i / 12 % 2 ? &image : NULL, &prep),
+                         CZ_OK);
+        geometry_of(&prep, images[i % 4][0], images[i % 4][1], &g);
+        check_original_rows(m, scores, &prep, &g, i % 3 ? 1 + i : 1000);
+        cz_prep_free(&prep);
+    }
+    cz_prep prep;
+    cz_geometry g;
+    float out[30];
+    assert_int_equal(cz_prep_init(64, 48, CZ_FIT_SQUASH, 0, NULL, NULL, &prep), CZ_OK);
+    geometry_of(&prep, 30, 20, &g);
+    assert_int_equal(cz_score_map_original_rows(m, scores, &prep, &g, 20, 0, out), CZ_OK);
+    assert_int_equal(cz_score_map_original_rows(m, scores, &prep, &g, 20, 1, out), CZ_E_ARG);
+    g.content_w = 65;
+    assert_int_equal(cz_score_map_original_rows(m, scores, &prep, &g, 0, 1, out), CZ_E_INTERNAL);
+    cz_prep_free(&prep);
+    cz_score_map_destroy(m);
+}
+
+/* 16384 x 16384 from 2048 x 2048 patches: the plan is small and a few rows are made at once. */
+static void large(void **state)
+{
+    (void)state;
+    const cz_score_map_shape shape = {2048, 2048, 16384, 16384, 4.0, 4.0};
+    const size_t patches = 2048 * 2048, width = 16384;
+    float *scores = malloc(patches * sizeof *scores), *rows = malloc(4 * width * sizeof *rows);
+    cz_score_map *m;
+    assert_int_equal(cz_score_map_create_shape(&shape, &m), CZ_OK);
+    for (size_t i = 0; i < patches; i++) scores[i] = (float)(i / 2048) + 0.001f * (float)(i % 2048);
+    cz_score_map_rows(m, scores, 8000, 4, rows);
+    for (size_t i = 0; i < 4 * width; i++) { /* linear scores stay what they are, away from the borders */
+        const double x = ((double)(i % width) + 0.5) / 8 - 0.5, y = ((double)(8000 + i / width) + 0.5) / 8 - 0.5;
+        if (i % width > 100 && i % width < width - 100)
+            assert_true(fabs((double)rows[i] - (y + 0.001 * x)) <= 1e-5 * y);
+    }
+    cz_score_map_destroy(m);
+    free(scores);
+    free(rows);
+}
+
 static void bad_arguments(void **state)
 {
     (void)state;
     cz_score_map *m = NULL;
+    const cz_score_map_shape blurs[] = {{4, 4, 8, 8, 0.0, 1.0},
+                                        {4, 4, 8, 8, 1.0, -1.0},
+                                        {4, 4, 8, 8, NAN, 1.0},
+                                        {4, 4, 8, 8, 1.0, INFINITY},
+                                        {4, 4, 8, 8, 1e6, 1.0}};
+    for (size_t i = 0; i < sizeof blurs / sizeof *blurs; i++)
+        assert_int_equal(cz_score_map_create_shape(&blurs[i], &m), CZ_E_ARG);
     assert_int_equal(cz_score_map_create(0, 4, 8, 8, &m), CZ_E_ARG);
     assert_int_equal(cz_score_map_create(4, 4, 8, 0, &m), CZ_E_ARG);
     assert_int_equal(cz_score_map_create(4, 4, 70000, 8, &m), CZ_E_LIMIT);
@@ -258,7 +388,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(against_twin),     cmocka_unit_test(against_scipy_and_pytorch),
         cmocka_unit_test(fits_and_regions), cmocka_unit_test(ignore_mask),
-        cmocka_unit_test(bad_arguments),
+        cmocka_unit_test(bad_arguments),    cmocka_unit_test(rows_and_blurs),
+        cmocka_unit_test(original_rows),    cmocka_unit_test(large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
