@@ -9,14 +9,47 @@
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
-static cz_backbone *backbone_new(const char *name, const char *path)
+static cz_folded *folded_new(void)
+{
+    cz_folded *f = cz_calloc(1, sizeof *f);
+    if (!f) return NULL;
+    atomic_init(&f->there, false);
+    (void)pthread_mutex_init(&f->reading, NULL);
+    (void)pthread_mutex_init(&f->packing, NULL);
+    (void)pthread_mutex_init(&f->listing, NULL);
+    return f;
+}
+
+static void folded_free(cz_folded *f)
+{
+    if (!f) return;
+    for (size_t i = 0; i < CZ_MAX_CONVS; i++) {
+        cz_free(f->weights[i]);
+        cz_free(f->bias[i]);
+    }
+    for (size_t i = 0; i < CZ_PACKED_KEPT; i++) {
+        cz_free(f->kept[i].context);
+        if (f->kept[i].packed) cz_packed_release(f->kept[i].packed);
+    }
+    (void)pthread_mutex_destroy(&f->reading);
+    (void)pthread_mutex_destroy(&f->packing);
+    (void)pthread_mutex_destroy(&f->listing);
+    cz_free(f);
+}
+
+cz_backbone *cz_backbone_new(const char *name, const char *path)
 {
     cz_backbone *b = cz_calloc(1, sizeof *b);
     if (!b) return NULL;
     atomic_init(&b->references, 1);
-    b->name = cz_strdup(name);
+    b->folded = folded_new();
+    b->name = b->folded ? cz_strdup(name) : NULL;
     b->path = b->name ? cz_strdup(path ? path : "") : NULL;
-    if (b->path) return b;
+    if (b->path) {
+        b->weights = b->folded->weights;
+        b->bias = b->folded->bias;
+        return b;
+    }
     cz_backbone_close(b);
     return NULL;
 }
@@ -30,10 +63,7 @@ cz_backbone *cz_backbone_retain(cz_backbone *b)
 void cz_backbone_close(cz_backbone *b)
 {
     if (!b || atomic_fetch_sub_explicit(&b->references, 1, memory_order_acq_rel) != 1) return;
-    for (size_t i = 0; i < CZ_MAX_CONVS; i++) {
-        cz_free(b->weights[i]);
-        cz_free(b->bias[i]);
-    }
+    folded_free(b->folded);
     cz_free(b->name);
     cz_free(b->path);
     cz_free(b);
@@ -56,6 +86,7 @@ static cz_status load(cz_backbone *b, const cz_weight_source *source)
     cz_description_hash(&b->description, &sha);
     cz_sha256_final(&sha, digest);
     cz_sha256_hex(digest, b->sha256);
+    atomic_store_explicit(&b->folded->there, true, memory_order_release);
     return CZ_OK;
 }
 
@@ -76,7 +107,7 @@ cz_status cz_backbone_from_tensors(const cz_tensors *tensors, const char *name, 
     cz_status status = CZ_OK;
     const cz_arch *arch;
     cz_variant variant;
-    cz_backbone *b = backbone_new(name, path);
+    cz_backbone *b = cz_backbone_new(name, path);
     if (!b) return CZ_E_MEMORY;
     const char *prefix = find_prefix(tensors);
     CZ_TRY(cz_description_read(tensors, &b->description));
@@ -101,7 +132,7 @@ cz_status cz_backbone_random(const char *architecture, uint64_t seed, cz_backbon
     if (!arch) return cz_fail(CZ_E_ARG, "unknown architecture \"%s\": known are %s", architecture, cz_arch_names());
     char name[64];
     snprintf(name, sizeof name, "random:%s:%llu", architecture, (unsigned long long)seed);
-    cz_backbone *b = backbone_new(name, "");
+    cz_backbone *b = cz_backbone_new(name, "");
     if (!b) return CZ_E_MEMORY;
     cz_description_default(&b->description);
     b->description.feature_scale = 0;
@@ -114,6 +145,46 @@ cz_status cz_backbone_random(const char *architecture, uint64_t seed, cz_backbon
     b = NULL;
 out:
     cz_backbone_close(b);
+    return status;
+}
+
+/* ---- weights that come later ------------------------------------------------------------------------------------- */
+
+static cz_status read_file(const cz_backbone *b)
+{
+    cz_status status = CZ_OK;
+    cz_tensors *tensors = NULL;
+    cz_backbone *read = NULL;
+    if (b->path[0] == '\0')
+        return cz_fail(CZ_E_WEIGHTS,
+                       "the weights of %s (SHA-256 %.12s...) are needed and their file is gone; put it back or name it "
+                       "with --backbone",
+                       b->name, b->sha256);
+    CZ_TRY(cz_tensors_open(b->path, &tensors));
+    CZ_TRY(cz_backbone_from_tensors(tensors, b->name, b->path, &read));
+    if (strcmp(read->sha256, b->sha256) != 0)
+        CZ_TRY(cz_fail(CZ_E_WEIGHTS, "%s holds other weights than it did: SHA-256 %.12s... instead of %.12s...",
+                       b->path, read->sha256, b->sha256));
+    memcpy(b->folded->weights, read->folded->weights, sizeof b->folded->weights);
+    memcpy(b->folded->bias, read->folded->bias, sizeof b->folded->bias);
+    memset(read->folded->weights, 0, sizeof read->folded->weights);
+    memset(read->folded->bias, 0, sizeof read->folded->bias);
+    atomic_store_explicit(&b->folded->there, true, memory_order_release);
+out:
+    if (status != CZ_OK && status != CZ_E_MEMORY && !strstr(cz_last_error(), b->path))
+        status = cz_fail_prefix(status, b->path);
+    cz_backbone_close(read);
+    cz_tensors_close(tensors);
+    return status;
+}
+
+cz_status cz_backbone_load(const cz_backbone *b)
+{
+    cz_status status = CZ_OK;
+    if (atomic_load_explicit(&b->folded->there, memory_order_acquire)) return CZ_OK;
+    (void)pthread_mutex_lock(&b->folded->reading);
+    if (!atomic_load_explicit(&b->folded->there, memory_order_relaxed)) status = read_file(b);
+    (void)pthread_mutex_unlock(&b->folded->reading);
     return status;
 }
 
@@ -206,6 +277,7 @@ cz_status cz_backbone_save(const cz_backbone *b, const char *path)
     char stages[32];
     snprintf(stages, sizeof stages, b->layout.variant.stages > 1 ? "stem to layer%zu" : "stem, layer%zu",
              b->layout.variant.stages);
+    CZ_TRY(cz_backbone_load(b));
     CZ_TRY(cz_tensors_create(&tensors));
     CZ_TRY(cz_tensors_set_metadata(tensors, "architecture", b->layout.arch->name));
     CZ_TRY(cz_tensors_set_metadata(tensors, "stages", stages));

@@ -13,7 +13,10 @@ cz_status cz_quantiser_create(const cz_backbone *b, const char *taps, size_t hei
 void cz_quantiser_destroy(cz_quantiser *q);
 /* input: [height, width, 3] normalised. */
 cz_status cz_quantiser_add(cz_quantiser *q, const float *input);
-/* For each node the smaller of the range of least mean squared error and the 99.999th percentile; CZ_E_ARG before any photo. */
+/* Its plan, for the taps of the photo that was added last. */
+const cz_plan *cz_quantiser_plan(const cz_quantiser *q);
+/* For each node the larger of the range of least mean squared error and the 99.999th percentile: what is rare in normal photos may be
+ * what a defect looks like. CZ_E_ARG before any photo. */
 cz_status cz_quantiser_finish(const cz_quantiser *q, cz_quant *out);
 
 /* 16 hex digits that name the ranges in keys of stores. */

@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -34,6 +35,17 @@ static cz_status open_regular(const char *path, int *fd, size_t *size)
     }
     *size = (size_t)info.st_size;
     return CZ_OK;
+}
+
+cz_status cz_file_open(const char *path, FILE **out, size_t *size)
+{
+    int fd = -1;
+    const cz_status status = open_regular(path, &fd, size);
+    if (status != CZ_OK) return status;
+    *out = fdopen(fd, "rb");
+    if (*out != NULL) return CZ_OK;
+    (void)close(fd);
+    return cz_fail(CZ_E_MEMORY, "%s: out of memory", path);
 }
 
 cz_status cz_file_map(const char *path, cz_mapping *out)
@@ -101,6 +113,18 @@ out:
     return status;
 }
 
+/* It can only be read by setting it, for all threads: one at a time, and meanwhile to the strictest, so that what another thread makes
+ * at that moment is never open to more than it should be. */
+static mode_t read_umask(void)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    (void)pthread_mutex_lock(&lock);
+    const mode_t mask = umask(077);
+    (void)umask(mask);
+    (void)pthread_mutex_unlock(&lock);
+    return mask;
+}
+
 cz_status cz_atomic_open(const char *path, cz_atomic_file *out)
 {
     *out = (cz_atomic_file){NULL, NULL, NULL};
@@ -118,8 +142,7 @@ cz_status cz_atomic_open(const char *path, cz_atomic_file *out)
     }
     /* mkostemps makes 0600; a result file gets what the umask allows, or keeps the mode of the file it replaces. */
     struct stat old;
-    const mode_t mask = umask(0);
-    (void)umask(mask);
+    const mode_t mask = read_umask();
     (void)fchmod(fd, stat(path, &old) == 0 ? (old.st_mode & 0777) : (0666 & ~mask));
     file.stream = fdopen(fd, "wb");
     if (file.stream == NULL) {

@@ -16,6 +16,8 @@ typedef struct cz_mapping {
 /* Maps a regular file read-only. An empty file gives size 0 and data NULL. */
 cz_status cz_file_map(const char *path, cz_mapping *out);
 void cz_file_unmap(cz_mapping *mapping);
+/* Opens a regular file for reading; the caller closes it. */
+cz_status cz_file_open(const char *path, FILE **out, size_t *size);
 /* Reads at most `limit` bytes (larger: CZ_E_LIMIT) into a buffer with a 0 byte after its end; free with cz_free. */
 cz_status cz_file_read(const char *path, size_t limit, uint8_t **out, size_t *size);
 

@@ -174,18 +174,24 @@ normal_blocks(const uint32_t *key, const uint32_t *counter, uint64_t first, floa
     }
 }
 
-void cz_rng_normal_fill(const cz_rng *rng, uint64_t offset, float *out, size_t count, float std)
+void cz_rng_normal_run(const cz_rng *rng, uint64_t offset, float *out, size_t count, float std)
 {
     assert(offset % 4 == 0);
-    const size_t group = 4 * (size_t)LANES;
-    const size_t groups = (count + group - 1) / group;
+    enum { GROUP = 4 * LANES };
+    size_t i = 0;
+    for (; i + GROUP <= count; i += GROUP) normal_blocks(rng->key, rng->counter, (offset + i) / 4, std, out + i);
+    if (i == count) return;
+    float values[GROUP];
+    normal_blocks(rng->key, rng->counter, (offset + i) / 4, std, values);
+    memcpy(out + i, values, (count - i) * sizeof *out);
+}
+
+void cz_rng_normal_fill(const cz_rng *rng, uint64_t offset, float *out, size_t count, float std)
+{
+    enum { RUN = 8192 };
 #pragma omp parallel for schedule(static)
-    for (size_t g = 0; g < groups; g++) {
-        float values[4 * LANES];
-        normal_blocks(rng->key, rng->counter, offset / 4 + g * LANES, std, values);
-        const size_t left = count - g * group;
-        memcpy(out + g * group, values, (left < group ? left : group) * sizeof *out);
-    }
+    for (size_t i = 0; i < count; i += RUN)
+        cz_rng_normal_run(rng, offset + i, out + i, count - i < RUN ? count - i : RUN, std);
 }
 
 void cz_rng_shuffle(cz_rng *rng, size_t *items, size_t count)

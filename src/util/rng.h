@@ -37,6 +37,8 @@ double cz_rng_normal(cz_rng *rng);              /* N(0, 1), Box-Muller */
 /* out: [count] N(0, std^2) in fp32; element i depends on i alone, so the result is the same for any thread count. Uses
  * OpenMP threads. Elements begin at `offset` of the stream (offset a multiple of 4). */
 void cz_rng_normal_fill(const cz_rng *rng, uint64_t offset, float *out, size_t count, float std);
+/* The same, in the calling thread. */
+void cz_rng_normal_run(const cz_rng *rng, uint64_t offset, float *out, size_t count, float std);
 /* Fisher-Yates */
 void cz_rng_shuffle(cz_rng *rng, size_t *items, size_t count);
 /* `count` different values of 0 … n-1, ascending; count <= n. */
