@@ -560,8 +560,9 @@ CZ_API cz_status cz_score_batch(cz_session *session, const cz_image *images, siz
 CZ_API void cz_session_timing(const cz_session *session, cz_timing *out);
 /* What the session computes in; never CZ_PRECISION_AUTO or _MODEL. */
 CZ_API cz_precision cz_session_precision(const cz_session *session);
-/* Makes everything that the first call would make (plans, packed weights, buffers) and runs it `runs` times on a gray image
- * of width x height, so that no later call is slower than the others. */
+/* Makes everything that the first call would make (plans, packed weights, buffers) and runs it `runs` times (at least once) on a
+ * gray image of width x height, and on max_batch of them, so that no later call is slower than the others. The feature store is
+ * neither read nor written. */
 CZ_API cz_status cz_session_warmup(cz_session *session, size_t width, size_t height, size_t runs);
 /* With CZ_MAP_ROWS: rows [first, first + count) of the map of the last call's image `index`. out: [count, image width]. */
 CZ_API cz_status cz_session_map_rows(cz_session *session, size_t index, size_t first, size_t count, float *out);
@@ -605,14 +606,16 @@ typedef struct cz_cache_entry {
     uint64_t bytes;
     int64_t last_used; /* seconds since 1970 */
     int damaged;       /* verify only */
+    int packed;        /* 1: packed weights of a backbone, 0: features of a photo */
 } cz_cache_entry;
 typedef int (*cz_cache_visit_fn)(void *ctx, const cz_cache_entry *entry);
 
 /* The default folder; the caller frees with cz_string_free. NULL when out of memory. */
 CZ_API char *cz_cache_default_dir(void);
-/* Calls `visit` for each entry; `verify` reads every byte and checks it. */
+/* Calls `visit` for each entry; `verify` reads every byte and checks it. With the default folder the packed weights in the folder
+ * beside it count as entries too, here and in cz_cache_prune. */
 CZ_API cz_status cz_cache_list(const cz_cache_options *options, int verify, cz_cache_visit_fn visit, void *ctx);
-/* Removes least recently used and damaged entries until at most `keep_bytes` remain. */
+/* Removes least recently used and damaged entries until at most `keep_bytes` remain; features go before packed weights. */
 CZ_API cz_status cz_cache_prune(const cz_cache_options *options, uint64_t keep_bytes, uint64_t *removed_bytes);
 
 #ifdef __cplusplus

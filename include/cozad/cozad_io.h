@@ -47,10 +47,19 @@ CZ_API cz_status cz_picture_encode_png(const cz_image *image, char **out, size_t
 /* JPEG bytes in memory, quality 1…100; free with cz_string_free. */
 CZ_API cz_status cz_picture_encode_jpeg(const cz_image *image, int quality, char **out, size_t *size);
 
+/* A map whose rows are made when they are asked for, so that it need not fit in memory: `rows` fills out [count, width] with rows
+ * [first, first + count); it may be asked for any row more than once. cz_session_map_rows makes such rows. */
+typedef struct cz_map_source {
+    size_t width, height;
+    cz_status (*rows)(void *ctx, size_t first, size_t count, float *out);
+    void *ctx;
+} cz_map_source;
+
 /* A heat map as 16-bit gray PNG: value = low + gray / 65535 * (high - low); NaN is 0. low and high are written as text
  * chunks "cozad:low" and "cozad:high" (%.9g). */
 CZ_API cz_status cz_heatmap_write(const char *path, const float *map, size_t width, size_t height, double low,
                                   double high);
+CZ_API cz_status cz_heatmap_write_rows(const char *path, const cz_map_source *map, double low, double high);
 /* Reads one back; free `*map` with cz_string_free. */
 CZ_API cz_status cz_heatmap_read(const char *path, float **map, size_t *width, size_t *height);
 /* Score maps as TIFF with one 32-bit float a pixel, as MVTec's evaluation code reads them; NaN stays NaN. Written atomically. */
@@ -60,6 +69,12 @@ CZ_API cz_status cz_map_read_tiff(const char *path, float **map, size_t *width, 
 /* The photo with the map over it (colours of increasing brightness, transparent at `low`, the same for all images of one
  * low, high); NaN leaves the photo as it is, darkened. Result RGB8 of the photo's size; map: [height, width] of the photo. */
 CZ_API cz_status cz_overlay(const cz_image *photo, const float *map, double low, double high, cz_picture *out);
+/* The same as a PNG file, written row by row; memory for some rows. The map has the photo's size. */
+CZ_API cz_status cz_overlay_write(const char *path, const cz_image *photo, const cz_map_source *map, double low,
+                                  double high);
+/* cz_picture_thumbnail of the overlay, without making the whole. */
+CZ_API cz_status cz_overlay_thumbnail(const cz_image *photo, const cz_map_source *map, double low, double high,
+                                      size_t longest, cz_picture *out);
 /* Colour of the scale at t in [0, 1], for legends. */
 CZ_API void cz_overlay_colour(double t, uint8_t rgb[3]);
 /* Shrinks so that neither side is longer than `longest` (area mean); an already small image is copied. RGB8 or GRAY8. */

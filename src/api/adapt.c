@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cz_adapt: inner-loop steps (paper Eq. 11, docs/math.md section 6) of a trained model on a few photos of a new product. */
 #include "api/cozad_settings.h"
+#include "api/measure.h"
 #include "api/patches.h"
 #include "meta/meta.h"
 #include "util/alloc.h"
@@ -19,13 +20,17 @@
 
 void cz_adapt_options_init(cz_adapt_options *o)
 {
-    *o = (cz_adapt_options){.struct_size = sizeof *o, .patches_per_image = 128, .cache = CZ_CACHE_OPTIONS_INIT};
+    *o = (cz_adapt_options){.struct_size = sizeof *o,
+                            .patches_per_image = 128,
+                            .cache = CZ_CACHE_OPTIONS_INIT,
+                            .precision = CZ_PRECISION_MODEL};
 }
 
 typedef struct adapter {
     const cz_model *source; /* stays as it is */
     const cz_adapt_options *options;
     cz_model *model;
+    cz_precision precision;
     cz_cozad_options settings; /* of the source's training; its texts belong to the source */
     cz_objective objective;
     cz_meta *meta;
@@ -183,6 +188,8 @@ static cz_status describe(adapter *a)
     /* A model that is adapted again still knows every photo that it has learnt from. */
     json_t *earlier = json_object_get(m->meta, "adapted");
     int failed = adapted == NULL || scores == NULL;
+    if (!failed) failed = json_object_set_new(m->meta, "precision", json_string(cz_precision_name(a->precision)));
+    if (!failed) failed = json_object_set_new(m->meta, "algorithm", json_string(cz_precision_algorithm(a->precision)));
     if (!failed && earlier != NULL) failed = json_object_set(adapted, "earlier", earlier);
     if (!failed) failed = json_object_set(m->meta, "adapted", adapted);
     if (!failed) failed = json_object_set(m->meta, "training_scores", scores);
@@ -191,21 +198,41 @@ static cz_status describe(adapter *a)
     return failed ? cz_fail(CZ_E_MEMORY, "out of memory") : cz_model_refresh_json(m);
 }
 
+/* A copy of the source with what its precision needs. */
+static cz_status make_model(adapter *a, const cz_image_source *images)
+{
+    cz_status status;
+    const cz_adapt_options *o = a->options;
+    const cz_measure_options measure = {.source = images,
+                                        .photos = CZ_QUANTISE_IMAGES,
+                                        .threads = o->threads,
+                                        .progress = o->progress,
+                                        .log = o->log,
+                                        .ctx = o->ctx};
+    cz_head_config config = a->source->head->config;
+    config.weight_both = a->settings.weight_both != 0;
+    CZ_TRY(cz_precision_of_model(a->source, o->precision, &a->precision));
+    config.precision = cz_precision_products(a->precision);
+    CZ_TRY(cz_model_copy(a->source, &config, &a->model));
+    CZ_TRY(cz_precision_measure_model(a->model, a->precision, &measure));
+out:
+    return status;
+}
+
 static cz_status run(adapter *a, const cz_image_source *images)
 {
     cz_status status;
     const cz_adapt_options *o = a->options;
     CZ_TRY(read_settings(a));
-    cz_head_config config = a->source->head->config;
-    config.weight_both = a->settings.weight_both != 0;
-    CZ_TRY(cz_model_copy(a->source, &config, &a->model));
+    CZ_TRY(make_model(a, images));
     const cz_patch_options patches = {.backbone = a->model->backbone,
                                       .source = images,
                                       .taps = a->model->taps,
                                       .prep = &a->model->prep,
                                       .width = a->model->head->config.width,
                                       .threads = o->threads,
-                                      .precision = CZ_PRECISION_FP32,
+                                      .precision = a->precision,
+                                      .quant = &a->model->quant,
                                       .cache = &o->cache,
                                       .progress = o->progress,
                                       .log = o->log,

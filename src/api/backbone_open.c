@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/weights_find.h"
 #include "backbone/backbone.h"
+#include "backbone/packed.h"
 #include "util/alloc.h"
 #include "util/file.h"
 #include "weights/lookup.h"
@@ -36,18 +37,37 @@ static cz_status open_random(const char *name, cz_backbone **out)
     return status;
 }
 
-static cz_status open_file(const char *name, const char *path, cz_backbone **out)
+static cz_status read_file(const char *shown, const char *path, cz_backbone **out)
 {
     cz_status status;
     cz_tensors *tensors = NULL;
-    /* A path is shortened to its stem; a name stays as it was asked for. */
-    char *shown = strcmp(name, path) == 0 ? cz_path_stem(path) : cz_strdup(name);
-    if (!shown) return CZ_E_MEMORY;
     CZ_TRY(cz_tensors_open(path, &tensors));
     status = cz_backbone_from_tensors(tensors, shown, path, out);
     if (status != CZ_OK && !strstr(cz_last_error(), path)) status = cz_fail_prefix(status, path);
 out:
     cz_tensors_close(tensors);
+    return status;
+}
+
+/* A file that was read before and of which there are packed weights is left alone until its own are needed. */
+static cz_status open_file(const char *name, const char *path, cz_backbone **out)
+{
+    cz_status status = CZ_OK;
+    char sha256[65] = "";
+    cz_weights_stamp stamp = {NULL, 0, 0};
+    cz_backbone *b = NULL;
+    /* A path is shortened to its stem; a name stays as it was asked for. */
+    char *shown = strcmp(name, path) == 0 ? cz_path_stem(path) : cz_strdup(name);
+    if (!shown) return CZ_E_MEMORY;
+    if (cz_packed_enabled()) cz_weights_known(path, &stamp, sha256);
+    if (sha256[0] != '\0') CZ_TRY(cz_packed_open(sha256, shown, path, &b));
+    if (!b) {
+        CZ_TRY(read_file(shown, path, &b));
+        cz_weights_learn(&stamp, cz_backbone_sha256(b));
+    }
+    *out = b;
+out:
+    cz_free(stamp.path);
     cz_free(shown);
     return status;
 }
@@ -64,6 +84,14 @@ cz_status cz_backbone_open(const char *name, cz_backbone **out)
     return status;
 }
 
+/* Weights that are nowhere any more may have been packed while they were. */
+static cz_status open_vanished(cz_status status, const char *sha256_hex, const char *name, cz_backbone **out)
+{
+    if (status != CZ_E_WEIGHTS || cz_packed_open(sha256_hex, name, "", out) != CZ_OK || !*out) return status;
+    cz_error_clear();
+    return CZ_OK;
+}
+
 cz_status cz_backbone_open_sha(const char *sha256_hex, const char *name_hint, cz_backbone **out)
 {
     cz_status status;
@@ -72,8 +100,11 @@ cz_status cz_backbone_open_sha(const char *sha256_hex, const char *name_hint, cz
     if (name_hint && is_random(name_hint)) {
         CZ_TRY(cz_backbone_open(name_hint, &b));
     } else {
-        CZ_TRY(cz_weights_find_sha(sha256_hex, name_hint, &path));
-        CZ_TRY(cz_backbone_open(path, &b));
+        status = cz_weights_find_sha(sha256_hex, name_hint, &path);
+        if (status == CZ_OK)
+            CZ_TRY(cz_backbone_open(path, &b));
+        else
+            CZ_TRY(open_vanished(status, sha256_hex, name_hint, &b));
     }
     /* The index goes by size and time; what was loaded is what counts. */
     if (strcmp(cz_backbone_sha256(b), sha256_hex) != 0)

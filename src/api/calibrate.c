@@ -2,12 +2,17 @@
 /* cz_calibrate: scores of held-out photos, a threshold from them, and a copy of the model that carries both (docs/calibration.md). */
 #include "api/calibration.h"
 #include "api/known_photos.h"
+#include "api/measure.h"
 #include "calibrate/pixel_quantile.h"
 #include "calibrate/threshold.h"
+#include "cozad/cozad_stream.h"
 #include "util/alloc.h"
 #include "util/sha256.h"
+#include "util/threads.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +28,8 @@ void cz_calibrate_options_init(cz_calibrate_options *o)
                                 .cost_miss = 1.0,
                                 .cost_alarm = 1.0,
                                 .pixel_quantile = 0.999,
-                                .cache = CZ_CACHE_OPTIONS_INIT};
+                                .cache = CZ_CACHE_OPTIONS_INIT,
+                                .precision = CZ_PRECISION_MODEL};
 }
 
 typedef struct digest {
@@ -41,8 +47,9 @@ typedef struct calibrator {
     const cz_calibrate_options *options;
     cz_known_photos known;
     cz_model *model;
-    cz_session *session;
+    cz_precision precision; /* that it is scored in */
     cz_pixel_quantile *pixels;
+    atomic_bool any_trained; /* of the photos loaded so far */
     photo_set normal, abnormal;
     size_t done, total;
     char named[512]; /* the first photos that were trained on */
@@ -51,6 +58,21 @@ typedef struct calibrator {
     double threshold;
     cz_calibration_report report;
 } calibrator;
+
+/* Photos of one kind while they are scored (cz_score_stream). */
+enum { PHOTO_TRAINED_ON = 1, PHOTO_NOT_SCORED = 2 };
+typedef struct scoring {
+    calibrator *c;
+    const cz_image_source *source;
+    photo_set *set;
+    digest *digests; /* [count] by the source's index */
+    uint8_t *marks;  /* [count] PHOTO_… */
+    pthread_mutex_t lock;
+    size_t *claimed; /* [claimed_count] indices of photos whose pixels are in the quantile; with the lock */
+    size_t claimed_count;
+    cz_status status; /* why it is not to go on */
+    char message[1024];
+} scoring;
 
 /* ---- scoring ------------------------------------------------------------------------------------------------------ */
 
@@ -88,16 +110,6 @@ static bool is_among(const photo_set *set, const uint8_t sha256[32])
     return false;
 }
 
-static cz_status score_image(calibrator *c, const cz_image *image, photo_set *set)
-{
-    cz_result result;
-    const cz_status status = cz_score(c->session, image, &result);
-    if (status != CZ_OK) return status;
-    set->scores[set->count++] = (float)result.score;
-    if (set == &c->normal) cz_pixel_quantile_add(c->pixels, result.map, result.map_width * result.map_height);
-    return CZ_OK;
-}
-
 /* The hash reads the pixels before cz_score looks at their description. */
 static cz_status check_image(const cz_image *image)
 {
@@ -110,34 +122,96 @@ static cz_status check_image(const cz_image *image)
     return CZ_OK;
 }
 
-static cz_status take_image(calibrator *c, const cz_image *image, const char *name, photo_set *set)
+/* Loads and looks whether the photo was trained on. After one that was, the rest is only looked through for more of them. */
+static cz_status load_photo(void *ctx, size_t index, cz_image *out)
 {
-    digest *own = &set->digests[set->count];
-    const cz_status status = check_image(image);
+    scoring *s = ctx;
+    const cz_image_source *from = s->source;
+    cz_status status = from->load(from->ctx, index, out);
     if (status != CZ_OK) return status;
-    cz_image_sha256(image, own->bytes);
-    if (cz_known_photos_have(&c->known, own->bytes)) {
-        note_trained(c, name);
-        if (!c->options->allow_training_photos) return CZ_OK;
+    status = check_image(out);
+    if (status == CZ_OK) {
+        cz_image_sha256(out, s->digests[index].bytes);
+        if (cz_known_photos_have(&s->c->known, s->digests[index].bytes)) s->marks[index] = PHOTO_TRAINED_ON;
+        if (s->marks[index] == PHOTO_TRAINED_ON) atomic_store(&s->c->any_trained, true);
+        if (atomic_load(&s->c->any_trained) && !s->c->options->allow_training_photos) {
+            s->marks[index] |= PHOTO_NOT_SCORED;
+            status = CZ_E_ARG;
+        }
     }
-    /* The rest is only looked through for more of them. */
-    if (c->report.trained_on > 0 && !c->options->allow_training_photos) return CZ_OK;
+    if (status != CZ_OK && from->release != NULL) from->release(from->ctx, index, out);
+    return status;
+}
+
+static void release_photo(void *ctx, size_t index, cz_image *image)
+{
+    const scoring *s = ctx;
+    if (s->source->release != NULL) s->source->release(s->source->ctx, index, image);
+}
+
+/* Whether this photo is the first of its pixels to be scored: which of two alike it is makes no difference. */
+static bool claim(scoring *s, size_t index)
+{
+    bool first = true;
+    (void)pthread_mutex_lock(&s->lock);
+    for (size_t i = 0; i < s->claimed_count && first; i++) {
+        first = memcmp(s->digests[s->claimed[i]].bytes, s->digests[index].bytes, 32) != 0;
+    }
+    if (first) s->claimed[s->claimed_count++] = index;
+    (void)pthread_mutex_unlock(&s->lock);
+    return first;
+}
+
+static void add_values(scoring *s, const float *values, size_t count)
+{
+    (void)pthread_mutex_lock(&s->lock);
+    cz_pixel_quantile_add(s->c->pixels, values, count);
+    (void)pthread_mutex_unlock(&s->lock);
+}
+
+/* The map of a tiled photo may be too large to be had at once. In the worker that scored it. */
+static cz_status add_pixels(void *ctx, cz_stream_item *item)
+{
+    enum { ROWS = 64 };
+    scoring *s = ctx;
+    const cz_result *result = item->result;
+    cz_status status = CZ_OK;
+    if (s->set != &s->c->normal || !claim(s, item->index)) return CZ_OK;
+    if (result->map != NULL) {
+        add_values(s, result->map, result->map_width * result->map_height);
+        return CZ_OK;
+    }
+    float *rows = cz_alloc_array(result->map_width, ROWS * sizeof *rows);
+    if (rows == NULL) return CZ_E_MEMORY;
+    for (size_t y = 0; y < result->map_height; y += ROWS) {
+        const size_t n = result->map_height - y < ROWS ? result->map_height - y : ROWS;
+        CZ_TRY(cz_session_map_rows(item->session, 0, y, n, rows));
+        add_values(s, rows, n * result->map_width);
+    }
+out:
+    cz_free(rows);
+    return status;
+}
+
+/* A photo that was scored, or that was trained on; no status but CZ_OK is its own fault. */
+static cz_status count_photo(scoring *s, const cz_stream_item *item)
+{
+    calibrator *c = s->c;
+    photo_set *set = s->set;
+    const digest *own = &s->digests[item->index];
+    const char *name = name_of(s->source, item->index);
+    if (s->marks[item->index] & PHOTO_TRAINED_ON) note_trained(c, name);
+    if (s->marks[item->index] & PHOTO_NOT_SCORED) return CZ_OK;
     if (is_among(set, own->bytes)) {
         tell(c, name, "has the same pixels as an earlier photo; counted once");
         c->report.repeated++;
         return CZ_OK;
     }
-    if (set == &c->abnormal && is_among(&c->normal, own->bytes)) {
-        c->total = 0; /* no photo's fault: ends it */
+    if (set == &c->abnormal && is_among(&c->normal, own->bytes))
         return cz_fail(CZ_E_ARG, "%s%sis given as normal and as abnormal", name, name[0] != '\0' ? ": " : "a photo ");
-    }
-    return score_image(c, image, set);
-}
-
-static bool is_photos_fault(cz_status status)
-{
-    return status == CZ_E_FORMAT || status == CZ_E_LIMIT || status == CZ_E_UNSUPPORTED || status == CZ_E_IO ||
-           status == CZ_E_ARG;
+    set->digests[set->count] = *own;
+    set->scores[set->count++] = (float)item->result->score;
+    return CZ_OK;
 }
 
 static cz_status report_progress(const calibrator *c)
@@ -147,34 +221,57 @@ static cz_status report_progress(const calibrator *c)
     return cz_fail(CZ_E_CANCELLED, "cancelled");
 }
 
-static cz_status score_all(calibrator *c, const cz_image_source *source, photo_set *set)
+/* In the source's order. */
+static int deliver(void *ctx, const cz_stream_item *item)
+{
+    scoring *s = ctx;
+    calibrator *c = s->c;
+    cz_error_clear();
+    s->status = report_progress(c);
+    if (s->status != CZ_OK) return 1;
+    if (item->status == CZ_OK || (s->marks[item->index] & PHOTO_NOT_SCORED)) {
+        s->status = count_photo(s, item);
+        if (s->status != CZ_OK) (void)snprintf(s->message, sizeof s->message, "%s", cz_last_error());
+    } else {
+        char line[1100];
+        if (s->marks[item->index] & PHOTO_TRAINED_ON) note_trained(c, name_of(s->source, item->index));
+        (void)snprintf(line, sizeof line, "%s; skipped", item->error);
+        tell(c, name_of(s->source, item->index), line);
+        c->report.skipped++;
+    }
+    c->done++;
+    return s->status != CZ_OK;
+}
+
+static cz_status score_all(calibrator *c, const cz_image_source *source, photo_set *set,
+                           const cz_session_options *session)
 {
     cz_status status = CZ_OK;
+    scoring s = {.c = c, .source = source, .set = set, .lock = PTHREAD_MUTEX_INITIALIZER};
+    cz_stream_options stream = CZ_STREAM_OPTIONS_INIT;
+    cz_image_source loading = *source;
+    loading.load = load_photo;
+    loading.release = release_photo;
+    loading.ctx = &s;
+    stream.session = *session;
+    stream.work = add_pixels;
+    stream.deliver = deliver;
+    stream.ctx = &s;
     set->scores = cz_alloc_array(source->count, sizeof *set->scores);
     set->digests = cz_alloc_array(source->count, sizeof *set->digests);
-    if (set->scores == NULL || set->digests == NULL) return CZ_E_MEMORY;
-    for (size_t i = 0; i < source->count; i++) {
-        cz_image image;
-        memset(&image, 0, sizeof image);
-        CZ_TRY(report_progress(c));
-        cz_error_clear();
-        status = source->load(source->ctx, i, &image);
-        if (status == CZ_OK) {
-            status = take_image(c, &image, name_of(source, i), set);
-            if (source->release != NULL) source->release(source->ctx, i, &image);
-        }
-        if (status != CZ_OK && (c->total == 0 || !is_photos_fault(status))) goto out;
-        if (status != CZ_OK) {
-            char line[1100];
-            (void)snprintf(line, sizeof line, "%s; skipped", cz_last_error());
-            tell(c, name_of(source, i), line);
-            cz_error_clear();
-            c->report.skipped++;
-            status = CZ_OK;
-        }
-        c->done++;
+    s.digests = cz_calloc(source->count, sizeof *s.digests);
+    s.marks = cz_calloc(source->count, sizeof *s.marks);
+    s.claimed = cz_alloc_array(source->count, sizeof *s.claimed);
+    if (set->scores == NULL || set->digests == NULL || s.digests == NULL || s.marks == NULL || s.claimed == NULL) {
+        status = CZ_E_MEMORY;
+    } else {
+        status = cz_score_stream(c->model, &loading, &stream, NULL);
+        if (status == CZ_E_CANCELLED && s.status != CZ_E_CANCELLED && s.status != CZ_OK)
+            status = cz_source_error(s.status, s.message);
     }
-out:
+    cz_free(s.digests);
+    cz_free(s.marks);
+    cz_free(s.claimed);
     return status;
 }
 
@@ -268,12 +365,14 @@ static cz_status describe(calibrator *c)
     }
     if (!failed && o->rule == CZ_RULE_F1) failed |= json_object_set_new(json, "f1", json_real(c->report.value));
     if (!failed) {
-        failed |= json_object_set_new(json, "precision", json_string(cz_precision_name(CZ_PRECISION_FP32)));
-        failed |= json_object_set_new(json, "algorithm", json_string("direct"));
+        failed |= json_object_set_new(json, "precision", json_string(cz_precision_name(c->precision)));
+        failed |= json_object_set_new(json, "algorithm", json_string(cz_precision_algorithm(c->precision)));
         failed |= json_object_set_new(json, "input", json_deep_copy(json_object_get(meta, "input")));
         failed |= json_object_set_new(json, "pixels_sha256", hashes_of(&c->normal));
         if (c->abnormal.count > 0) failed |= json_object_set_new(json, "abnormal_sha256", hashes_of(&c->abnormal));
     }
+    const cz_tiling tiling = {o->tile_width, o->tile_height, o->tile_overlap};
+    if (!failed) failed = cz_calibration_write_tiles(json, &tiling);
     if (!failed) failed = json_object_set(meta, "calibration", json);
     json_decref(json);
     return failed ? cz_fail(CZ_E_MEMORY, "out of memory, or a score that is not finite")
@@ -298,6 +397,27 @@ out:
     return status;
 }
 
+/* What the new threshold is going to belong to. */
+static cz_status choose_precision(calibrator *c, const cz_model *model, const cz_image_source *normal,
+                                  cz_precision *out)
+{
+    const cz_calibrate_options *o = c->options;
+    const cz_measure_options measure = {.source = normal,
+                                        .photos = CZ_QUANTISE_IMAGES,
+                                        .threads = o->threads,
+                                        .progress = o->progress,
+                                        .log = o->log,
+                                        .ctx = o->ctx};
+    cz_threads_scope scope;
+    /* MODEL: as it was calibrated; AUTO: chosen anew, for which the copy without a calibration is asked */
+    cz_status status = cz_precision_of_model(o->precision == CZ_PRECISION_MODEL ? model : c->model, o->precision, out);
+    if (status == CZ_OK) status = cz_threads_enter(o->threads, &scope);
+    if (status != CZ_OK) return status;
+    status = cz_precision_measure_model(c->model, *out, &measure);
+    cz_threads_leave(&scope);
+    return status;
+}
+
 static cz_status run(calibrator *c, const cz_model *model, const cz_image_source *normal)
 {
     cz_status status;
@@ -307,15 +427,20 @@ static cz_status run(calibrator *c, const cz_model *model, const cz_image_source
     session.cache = o->cache;
     session.log = o->log;
     session.ctx = o->ctx;
+    session.tile_width = o->tile_width;
+    session.tile_height = o->tile_height;
+    session.tile_overlap = o->tile_overlap;
+    if (o->tile_width > 0) session.map = CZ_MAP_ROWS;
     c->report.value = (double)NAN;
     c->total = normal->count + (o->abnormal != NULL ? o->abnormal->count : 0);
     if (c->total == 0) return cz_fail(CZ_E_NO_IMAGES, "there are no photos to calibrate with");
     CZ_TRY(cz_model_copy(model, NULL, &c->model));
+    CZ_TRY(choose_precision(c, model, normal, &session.precision));
     CZ_TRY(cz_known_photos_make(model, &c->known));
     CZ_TRY(cz_pixel_quantile_create(&c->pixels));
-    CZ_TRY(cz_session_open(c->model, &session, &c->session));
-    CZ_TRY(score_all(c, normal, &c->normal));
-    if (o->abnormal != NULL) CZ_TRY(score_all(c, o->abnormal, &c->abnormal));
+    c->precision = session.precision;
+    CZ_TRY(score_all(c, normal, &c->normal, &session));
+    if (o->abnormal != NULL) CZ_TRY(score_all(c, o->abnormal, &c->abnormal, &session));
     CZ_TRY(refuse_trained(c));
     if (c->normal.count == 0) {
         status = cz_fail(CZ_E_NO_IMAGES, "no normal photo could be scored: nothing to calibrate with");
@@ -371,7 +496,6 @@ cz_status cz_calibrate(const cz_model *model, const cz_image_source *normal, con
         *out = c.model;
         c.model = NULL;
     }
-    cz_session_close(c.session);
     cz_pixel_quantile_destroy(c.pixels);
     cz_known_photos_free(&c.known);
     cz_free(c.normal.scores);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/calibration.h"
 
+#include "api/precision.h"
 #include "calibrate/conformal.h"
 #include "calibrate/drift.h"
 #include "calibrate/fdr.h"
@@ -95,6 +96,18 @@ static cz_status read_scores(const cz_model *m, struct cz_stored_calibration *c)
     return CZ_OK;
 }
 
+/* NULL: whole images. */
+static cz_status check_tile(const json_t *tile)
+{
+    static const char *const keys[] = {"width", "height", "overlap"};
+    for (size_t i = 0; tile != NULL && i < sizeof keys / sizeof *keys; i++) {
+        const json_t *side = json_object_get(tile, keys[i]);
+        if (!json_is_integer(side) || json_integer_value(side) < (i < 2))
+            return cz_fail(CZ_E_MODEL, "model: \"calibration.tile.%s\" is missing or not a number of pixels", keys[i]);
+    }
+    return CZ_OK;
+}
+
 cz_status cz_calibration_read(cz_model *m)
 {
     cz_status status;
@@ -115,6 +128,7 @@ cz_status cz_calibration_read(cz_model *m)
         status = cz_fail(CZ_E_MODEL, "model: \"calibration\" does not say its precision and algorithm");
         goto out;
     }
+    CZ_TRY(check_tile(json_object_get(json, "tile")));
     /* Size, fit and region of the network input, in the model's own words. */
     if (!json_equal(json_object_get(json, "input"), json_object_get(m->meta, "input"))) {
         status = cz_fail(CZ_E_MODEL, "model: was calibrated with another input size, fit or region than it has now");
@@ -147,18 +161,54 @@ cz_status cz_calibration_check(const cz_model *m, const cz_prep *prep, cz_precis
     const json_t *json = json_object_get(m->meta, "calibration");
     const char *was = json_string_value(json_object_get(json, "precision"));
     const char *algorithm = json_string_value(json_object_get(json, "algorithm"));
-    const char *what = strcmp(was, cz_precision_name(precision)) != 0 ? "precision"
-                       : strcmp(algorithm, "direct") != 0             ? "algorithm"
-                       : prep->fit != m->prep.fit                     ? "fit"
-                       : !same_region(&prep->roi, &m->prep.roi)       ? "region"
-                       : !same_mask(prep, &m->prep)                   ? "ignore mask"
-                                                                      : NULL;
+    if (strcmp(was, cz_precision_name(precision)) != 0)
+        return cz_fail(CZ_E_ARG,
+                       "the model's threshold was calibrated in %.40s and says nothing in %s: calibrate again with "
+                       "--precision %s, or score without a decision (--no-decision)",
+                       was, cz_precision_name(precision), cz_precision_name(precision));
+    const char *what = strcmp(algorithm, cz_precision_algorithm(precision)) != 0 ? "algorithm"
+                       : prep->fit != m->prep.fit                                ? "fit"
+                       : !same_region(&prep->roi, &m->prep.roi)                  ? "region"
+                       : !same_mask(prep, &m->prep)                              ? "ignore mask"
+                                                                                 : NULL;
     if (what == NULL) return CZ_OK;
     return cz_fail(
         CZ_E_ARG,
         "the model's threshold was calibrated with another %s and says nothing here: train and calibrate with "
         "this one, or score without a decision (--no-decision)",
         what);
+}
+
+static bool has_side(const json_t *tile, const char *key, size_t side)
+{
+    return json_integer_value(json_object_get(tile, key)) == (json_int_t)side;
+}
+
+cz_status cz_calibration_check_tiles(const cz_model *m, const cz_tiling *tiling)
+{
+    const json_t *tile = json_object_get(json_object_get(m->meta, "calibration"), "tile");
+    const bool same = tile == NULL
+                          ? tiling->width == 0
+                          : has_side(tile, "width", tiling->width) && has_side(tile, "height", tiling->height) &&
+                                has_side(tile, "overlap", tiling->overlap);
+    if (same) return CZ_OK;
+    if (tile == NULL)
+        return cz_fail(CZ_E_ARG, "the model's threshold was calibrated with whole images and says nothing about tiles: "
+                                 "calibrate with --tile, or score without a decision (--no-decision)");
+    return cz_fail(CZ_E_ARG,
+                   "the model's threshold was calibrated with tiles of %lldx%lld pixels that overlap by %lld and says "
+                   "nothing here: score with these, calibrate again, or score without a decision (--no-decision)",
+                   (long long)json_integer_value(json_object_get(tile, "width")),
+                   (long long)json_integer_value(json_object_get(tile, "height")),
+                   (long long)json_integer_value(json_object_get(tile, "overlap")));
+}
+
+int cz_calibration_write_tiles(json_t *calibration, const cz_tiling *tiling)
+{
+    if (tiling->width == 0) return 0;
+    return json_object_set_new(calibration, "tile",
+                               json_pack("{s:I, s:I, s:I}", "width", (json_int_t)tiling->width, "height",
+                                         (json_int_t)tiling->height, "overlap", (json_int_t)tiling->overlap));
 }
 
 /* ---- public ------------------------------------------------------------------------------------------------------- */

@@ -15,7 +15,7 @@
 typedef struct job {
     const cz_collect_options *options;
     cz_feature_set *set;
-    pthread_mutex_t lock; /* everything below, the source, the callbacks and the set's file */
+    pthread_mutex_t lock; /* everything below, a source that is not concurrent, the callbacks and the set's file */
     size_t next, done, skipped;
     cz_status status; /* first failure that ends it all */
     char message[1024];
@@ -56,7 +56,7 @@ static void note_failure(job *j, size_t index, cz_status status)
     cz_error_clear();
 }
 
-/* With the lock held: the photo's pixels are needed only here. */
+/* With the lock held unless the source is concurrent: the photo's pixels are needed only here. */
 static cz_status load(worker *w, size_t index, cz_feature_item *item)
 {
     const cz_image_source *source = w->j->options->source;
@@ -119,13 +119,13 @@ static void work(worker *w)
         cz_feature_item *item = &j->set->items[index];
         report(j);
         if (j->status != CZ_OK) break;
+        const bool together = j->options->source->concurrent != 0;
+        if (together) (void)pthread_mutex_unlock(&j->lock);
         cz_status status = load(w, index, item);
         item->source = index;
-        if (status == CZ_OK) {
-            (void)pthread_mutex_unlock(&j->lock);
-            status = compute(w, item);
-            (void)pthread_mutex_lock(&j->lock);
-        }
+        if (!together) (void)pthread_mutex_unlock(&j->lock);
+        if (status == CZ_OK) status = compute(w, item);
+        (void)pthread_mutex_lock(&j->lock);
         j->done++;
         if (status == CZ_OK) cz_feature_set_release_pages(j->set, index); /* checking its sum has read all of it */
         if (status != CZ_OK) {

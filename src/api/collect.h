@@ -10,7 +10,7 @@ typedef struct cz_collect_options {
     const cz_image_source *source;
     const cz_extractor_options *extract; /* its `threads` are shared out among the workers */
     size_t grid_w, grid_h;
-    cz_progress_fn progress; /* called by one thread at a time, as the source and the log are */
+    cz_progress_fn progress; /* called by one thread at a time, as the log is, and the source unless it is concurrent */
     void *ctx;
 } cz_collect_options;
 

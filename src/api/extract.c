@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/extract.h"
 
+#include "api/precision.h"
+#include "backbone/quantise.h"
 #include "tensor/dtype.h"
 #include "util/alloc.h"
 #include "util/threads.h"
@@ -27,6 +29,7 @@ struct cz_extractor {
     char *taps;
     size_t threads, batch, tap_count, values;
     cz_precision precision;
+    cz_quant quant;
     cz_tap_shape shapes[CZ_MAX_TAPS];
     cz_plan *single, *full; /* for one image and for `batch` images; made when first needed */
     float *input;           /* [batch, height, width, 3] */
@@ -34,7 +37,8 @@ struct cz_extractor {
     size_t *missing;        /* [batch] slots to compute */
     float mean[3], std[3];
     cz_store *store;
-    char *context; /* of store keys */
+    cz_store *set_aside; /* cz_extractor_use_store */
+    char *context;       /* of store keys */
     bool complained;
     cz_log_fn log;
     void *ctx;
@@ -62,12 +66,18 @@ static cz_status read_taps(cz_extractor *x)
 
 static cz_status open_store(cz_extractor *x, const cz_cache_options *cache)
 {
+    char ranges[32] = ""; /* int8: features are those of one set of ranges */
     if (cache == NULL || cache->dir == NULL) return CZ_OK;
-    x->context =
-        cz_format("v%d;backbone=%s;taps=%s;mean=%.9g,%.9g,%.9g;std=%.9g,%.9g,%.9g;precision=fp32;algorithm=direct;"
-                  "augment=none",
-                  CZ_STORE_VERSION, cz_backbone_sha256(x->backbone), x->taps, (double)x->mean[0], (double)x->mean[1],
-                  (double)x->mean[2], (double)x->std[0], (double)x->std[1], (double)x->std[2]);
+    if (x->precision == CZ_PRECISION_INT8) {
+        char hash[17];
+        cz_quant_hash(&x->quant, hash);
+        (void)snprintf(ranges, sizeof ranges, ";ranges=%s", hash);
+    }
+    x->context = cz_format(
+        "v%d;backbone=%s;taps=%s;mean=%.9g,%.9g,%.9g;std=%.9g,%.9g,%.9g;precision=%s;algorithm=%s%s;augment=none",
+        CZ_STORE_VERSION, cz_backbone_sha256(x->backbone), x->taps, (double)x->mean[0], (double)x->mean[1],
+        (double)x->mean[2], (double)x->std[0], (double)x->std[1], (double)x->std[2], cz_precision_name(x->precision),
+        cz_precision_algorithm(x->precision), ranges);
     if (x->context == NULL) return CZ_E_MEMORY;
     /* A store that cannot be opened is no reason to stop: the features are computed, and the user is told once. */
     if (cz_store_open(cache, &x->store) != CZ_OK) {
@@ -102,6 +112,7 @@ cz_status cz_extractor_create(cz_backbone *backbone, const cz_extractor_options 
     x->threads = options->threads > 0 ? options->threads : cz_threads_available();
     x->batch = options->batch > 0 ? options->batch : 1;
     x->precision = options->precision;
+    if (options->quant != NULL) x->quant = *options->quant;
     x->log = options->log;
     x->ctx = options->ctx;
     cz_backbone_normalisation(backbone, x->mean, x->std);
@@ -140,10 +151,19 @@ void cz_extractor_destroy(cz_extractor *x)
     cz_plan_destroy(x->full);
     cz_free(x->input);
     cz_store_close(x->store);
+    cz_store_close(x->set_aside);
     cz_free(x->context);
     cz_free(x->taps);
     cz_backbone_close(x->backbone);
     cz_free(x);
+}
+
+void cz_extractor_use_store(cz_extractor *x, bool use)
+{
+    cz_store **from = use ? &x->set_aside : &x->store, **to = use ? &x->store : &x->set_aside;
+    if (*to != NULL) return;
+    *to = *from;
+    *from = NULL;
 }
 
 size_t cz_extractor_taps(const cz_extractor *x)
@@ -166,8 +186,14 @@ static cz_status get_plan(cz_extractor *x, size_t count, cz_plan **out)
 {
     cz_plan **plan = count == 1 ? &x->single : &x->full;
     if (*plan == NULL) {
-        const cz_plan_options options = {x->taps, count, x->prep->height, x->prep->width, x->threads, x->precision,
-                                         NULL,    false};
+        const cz_plan_options options = {.taps = x->taps,
+                                         .batch = count,
+                                         .height = x->prep->height,
+                                         .width = x->prep->width,
+                                         .threads = x->threads,
+                                         .precision = x->precision,
+                                         .quant = x->quant.count > 0 ? &x->quant : NULL,
+                                         .bf16_taps = true};
         const cz_status status = cz_plan_create(x->backbone, &options, plan);
         if (status != CZ_OK) return status;
     }
@@ -179,13 +205,11 @@ static cz_status get_plan(cz_extractor *x, size_t count, cz_plan **out)
     return CZ_OK;
 }
 
-static void round_taps(const cz_extractor *x, const cz_plan *plan, size_t index, uint16_t *values)
+static void copy_taps(const cz_extractor *x, const cz_plan *plan, size_t index, uint16_t *values)
 {
     for (size_t t = 0; t < x->tap_count; t++) {
         const size_t count = x->shapes[t].channels * x->shapes[t].height * x->shapes[t].width;
-        const float *map = cz_plan_tap_data(plan, t) + index * count;
-#pragma omp parallel for schedule(static)
-        for (size_t i = 0; i < count; i++) values[i] = cz_f32_to_bf16(map[i]);
+        memcpy(values, cz_plan_tap_bf16(plan, t) + index * count, count * sizeof *values);
         values += count;
     }
 }
@@ -214,7 +238,7 @@ static cz_status compute(cz_extractor *x, const size_t *missing, size_t count, c
     timing->preprocess += cz_now_ms() - start;
     start = cz_now_ms();
     CZ_TRY(cz_plan_run(plan, x->input));
-    for (size_t i = 0; i < count; i++) round_taps(x, plan, i, x->slots[missing[i]].values);
+    for (size_t i = 0; i < count; i++) copy_taps(x, plan, i, x->slots[missing[i]].values);
     timing->backbone += cz_now_ms() - start;
     for (size_t i = 0; i < count; i++) remember(x, &x->slots[missing[i]]);
 out:
@@ -287,13 +311,15 @@ bool cz_extractor_take_entry(cz_extractor *x, size_t index, cz_store_entry *out)
     return true;
 }
 
-void cz_extractor_widen(const cz_extractor *x, const uint16_t *values, float *buffer, const float **maps)
+const char *cz_extractor_context(const cz_extractor *x)
 {
-    const size_t count = x->values;
-#pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < count; i++) buffer[i] = cz_bf16_to_f32(values[i]);
+    return x->context;
+}
+
+void cz_extractor_maps(const cz_extractor *x, const uint16_t *values, const uint16_t **maps)
+{
     for (size_t t = 0; t < x->tap_count; t++) {
-        maps[t] = buffer;
-        buffer += x->shapes[t].channels * x->shapes[t].height * x->shapes[t].width;
+        maps[t] = values;
+        values += x->shapes[t].channels * x->shapes[t].height * x->shapes[t].width;
     }
 }

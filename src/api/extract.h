@@ -13,7 +13,8 @@ typedef struct cz_extractor_options {
     const char *taps;
     const cz_prep *prep; /* belongs to the caller, must outlive the extractor */
     size_t threads, batch;
-    cz_precision precision;
+    cz_precision precision;        /* one that is computed in */
+    const cz_quant *quant;         /* for int8: copied; else NULL */
     const cz_cache_options *cache; /* dir NULL: no store */
     cz_log_fn log;
     void *ctx;
@@ -23,6 +24,8 @@ typedef struct cz_extractor cz_extractor;
 
 cz_status cz_extractor_create(cz_backbone *backbone, const cz_extractor_options *options, cz_extractor **out);
 void cz_extractor_destroy(cz_extractor *x);
+/* Whether images are looked up in the feature store and added to it; true at first, where there is one. */
+void cz_extractor_use_store(cz_extractor *x, bool use);
 size_t cz_extractor_taps(const cz_extractor *x);
 const cz_tap_shape *cz_extractor_shape(const cz_extractor *x, size_t tap);
 /* bf16 values of one image: all taps one after the other, [h, w, C] each. */
@@ -44,7 +47,9 @@ cz_status cz_extractor_compute(cz_extractor *x, size_t count, cz_extracted *out,
 cz_status cz_extractor_run(cz_extractor *x, const cz_image *images, size_t count, cz_extracted *out, cz_timing *timing);
 /* Hands a mapping over to the caller, who releases it with cz_store_release; false when there is none. */
 bool cz_extractor_take_entry(cz_extractor *x, size_t index, cz_store_entry *out);
-/* bf16 -> the F32 maps that the pooler wants. buffer: [cz_extractor_values]; maps: [taps]. */
-void cz_extractor_widen(const cz_extractor *x, const uint16_t *values, float *buffer, const float **maps);
+/* What the store's keys say of the features beside the pixels; NULL without a store. For tests. */
+const char *cz_extractor_context(const cz_extractor *x);
+/* Where the values' taps begin: maps [taps], as the pooler and the composed head take them. */
+void cz_extractor_maps(const cz_extractor *x, const uint16_t *values, const uint16_t **maps);
 
 #endif

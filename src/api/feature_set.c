@@ -47,6 +47,12 @@ void cz_feature_set_release_pages(const cz_feature_set *set, size_t image)
     if (mapping->data != NULL) (void)madvise((void *)(uintptr_t)mapping->data, mapping->size, MADV_DONTNEED);
 }
 
+void cz_feature_set_read_ahead(const cz_feature_set *set, size_t image)
+{
+    const cz_mapping *mapping = &set->items[image].entry.mapping;
+    if (mapping->data != NULL) (void)madvise((void *)(uintptr_t)mapping->data, mapping->size, MADV_WILLNEED);
+}
+
 /* A file without a name: it is gone with the process, whatever ends it. */
 static cz_status open_file(cz_feature_set *set)
 {

@@ -30,6 +30,8 @@ cz_status cz_feature_set_map(cz_feature_set *set, const uint16_t *values, cz_sto
 /* Lets go of one photo's pages in memory (the file keeps them) when the whole set is larger than memory should hold; the next
  * use brings them back. Does nothing for small sets. */
 void cz_feature_set_release_pages(const cz_feature_set *set, size_t image);
+/* A photo that is wanted soon: its pages are read from the disk while the processor does something else. */
+void cz_feature_set_read_ahead(const cz_feature_set *set, size_t image);
 /* Drops the empty ones; the others keep their order. */
 void cz_feature_set_compact(cz_feature_set *set);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cz_features_images and cz_features_tensor: intermediates in F32, unrounded. */
+#include "api/precision.h"
 #include "backbone/backbone.h"
 #include "features/patch.h"
 #include "features/preprocess.h"
@@ -178,8 +179,12 @@ static cz_status compute(const cz_backbone *b, run *r)
         tap_text = join(&taps);
         if (tap_text == NULL) return CZ_E_MEMORY;
         const size_t threads = r->options->threads > 0 ? r->options->threads : cz_threads_available();
-        const cz_plan_options plan = {tap_text, r->batch, r->height, r->width, threads, r->options->precision,
-                                      NULL,     false};
+        const cz_plan_options plan = {.taps = tap_text,
+                                      .batch = r->batch,
+                                      .height = r->height,
+                                      .width = r->width,
+                                      .threads = threads,
+                                      .precision = r->options->precision};
         CZ_TRY(cz_plan_create(b, &plan, &r->plan));
         CZ_TRY(cz_plan_run(r->plan, r->input));
     }
@@ -194,6 +199,12 @@ static cz_status check(const cz_backbone *b, const cz_features_options *o, const
 {
     if (b == NULL || o == NULL || into == NULL) return cz_fail(CZ_E_ARG, "cz_features: a NULL argument");
     if (o->struct_size < sizeof *o) return cz_fail(CZ_E_ARG, "cz_features_options: unknown struct_size");
+    const cz_status status = cz_precision_check(o->precision);
+    if (status != CZ_OK) return status;
+    if (o->precision == CZ_PRECISION_INT8 || o->precision == CZ_PRECISION_AUTO || o->precision == CZ_PRECISION_MODEL)
+        return cz_fail(CZ_E_ARG,
+                       "features in %s need a model, which knows ranges and errors: fp32, fp32-winograd or bf16",
+                       cz_precision_name(o->precision));
     if (o->feature_width == 0 || o->feature_width > 65536)
         return cz_fail(CZ_E_ARG, "a feature width of %zu", o->feature_width);
     return CZ_OK;

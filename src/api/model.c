@@ -2,6 +2,7 @@
 #include "api/model.h"
 
 #include "api/calibration.h"
+#include "api/precision.h"
 #include "tensor/tensors.h"
 #include "util/alloc.h"
 
@@ -269,6 +270,7 @@ cz_status cz_model_parse(const uint8_t *data, size_t size, cz_model **out)
     }
     CZ_TRY(read_settings(tensors, m));
     CZ_TRY(keep_extra(tensors, m));
+    CZ_TRY(cz_precision_read(m));
     CZ_TRY(cz_calibration_read(m));
     CZ_TRY(cz_model_refresh_json(m));
     *out = m;

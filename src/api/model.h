@@ -29,6 +29,7 @@ struct cz_model {
     char *json;        /* the same as text */
     cz_tensors *extra; /* tensors of other parts (calib. quant. backbone. …) and unknown ones */
     struct cz_stored_calibration *calibration; /* NULL: none; api/calibration.h */
+    cz_quant quant;                            /* ranges for int8, count 0: none; their tensor is in `extra` */
 };
 
 /* A model without backbone from a file's bytes. Every tensor and setting is checked. */
@@ -37,7 +38,7 @@ cz_status cz_model_parse(const uint8_t *data, size_t size, cz_model **out);
 cz_status cz_model_create(cz_model **out);
 cz_model *cz_model_retain(cz_model *model);
 /* A model with the same parameters, uncalibrated. `config` NULL: nothing else changes; else the copy's head has it and its parameters
- * are going to change, so that what was measured with the old ones (quant.) is left out too. */
+ * are going to change. Ranges for int8 are kept: they are the frozen backbone's. */
 cz_status cz_model_copy(const cz_model *from, const cz_head_config *config, cz_model **out);
 /* Makes `json` from `meta`. */
 cz_status cz_model_refresh_json(cz_model *model);

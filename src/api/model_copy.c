@@ -17,16 +17,14 @@ static cz_status copy_prep(const cz_prep *from, cz_prep *out)
     return CZ_OK;
 }
 
-static cz_status copy_extra(const cz_tensors *from, bool quantised, cz_tensors **out)
+static cz_status copy_extra(const cz_tensors *from, cz_tensors **out)
 {
     cz_status status;
     CZ_TRY(cz_tensors_create(out));
     for (size_t i = 0; from != NULL && i < cz_tensors_count(from); i++) {
         cz_tensor_view view;
         CZ_TRY(cz_tensors_get(from, i, &view));
-        const bool dropped =
-            strncmp(view.name, "calib.", 6) == 0 || (!quantised && strncmp(view.name, "quant.", 6) == 0);
-        if (!dropped) CZ_TRY(cz_tensors_add(*out, &view));
+        if (strncmp(view.name, "calib.", 6) != 0) CZ_TRY(cz_tensors_add(*out, &view));
     }
     for (size_t i = 0; from != NULL && i < cz_tensors_metadata_count(from); i++) {
         const char *key, *value;
@@ -60,6 +58,7 @@ cz_status cz_model_copy(const cz_model *from, const cz_head_config *config, cz_m
     m->score_median = from->score_median;
     m->score_max = from->score_max;
     m->top_k = from->top_k;
+    m->quant = from->quant;
     m->taps = cz_strdup(from->taps);
     m->detector = cz_strdup(from->detector);
     m->backbone_name = cz_strdup(from->backbone_name);
@@ -75,7 +74,7 @@ cz_status cz_model_copy(const cz_model *from, const cz_head_config *config, cz_m
     }
     (void)json_object_del(m->meta, "calibration"); /* absent as a rule */
     CZ_TRY(copy_prep(&from->prep, &m->prep));
-    CZ_TRY(copy_extra(from->extra, config == NULL, &m->extra));
+    CZ_TRY(copy_extra(from->extra, &m->extra));
     CZ_TRY(copy_head(from, config != NULL ? config : &from->head->config, m));
     CZ_TRY(cz_model_refresh_json(m));
     *out = m;

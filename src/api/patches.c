@@ -20,10 +20,9 @@ static cz_status make_buffers(cz_patch_set *p)
     for (size_t i = 0; i < taps; i++) shapes[i] = *cz_extractor_shape(p->extractor, i);
     CZ_TRY(cz_pooler_create(shapes, taps, p->width, &p->pooler));
     p->grid = cz_pooler_grid_h(p->pooler) * cz_pooler_grid_w(p->pooler);
-    p->widened = cz_alloc_array(cz_extractor_values(p->extractor), sizeof *p->widened);
     p->scratch = cz_alloc_array(cz_pooler_scratch(p->pooler), sizeof *p->scratch);
     p->rows = cz_alloc_array(p->grid, sizeof *p->rows);
-    if (p->widened == NULL || p->scratch == NULL || p->rows == NULL) status = CZ_E_MEMORY;
+    if (p->scratch == NULL || p->rows == NULL) status = CZ_E_MEMORY;
 out:
     return status;
 }
@@ -53,7 +52,15 @@ cz_status cz_patch_set_create(const cz_patch_options *o, cz_patch_set *out)
     cz_status status;
     cz_patch_set p = {.width = o->width, .scale = 1.0, .progress = o->progress, .ctx = o->ctx};
     p.set.file = -1;
-    const cz_extractor_options extract = {o->taps, o->prep, o->threads, 1, o->precision, o->cache, o->log, o->ctx};
+    const cz_extractor_options extract = {.taps = o->taps,
+                                          .prep = o->prep,
+                                          .threads = o->threads,
+                                          .batch = 1,
+                                          .precision = o->precision,
+                                          .quant = o->quant,
+                                          .cache = o->cache,
+                                          .log = o->log,
+                                          .ctx = o->ctx};
     CZ_TRY(cz_extractor_create(o->backbone, &extract, &p.extractor));
     CZ_TRY(make_buffers(&p));
     CZ_TRY(collect(&p, o, &extract));
@@ -69,7 +76,6 @@ void cz_patch_set_free(cz_patch_set *p)
     cz_feature_set_free(&p->set);
     cz_extractor_destroy(p->extractor);
     cz_pooler_destroy(p->pooler);
-    cz_free(p->widened);
     cz_free(p->scratch);
     cz_free(p->rows);
     memset(p, 0, sizeof *p);
@@ -88,8 +94,9 @@ cz_status cz_patch_set_report(const cz_patch_set *p, const char *what, size_t do
  * as this process's memory, though the disk has them. */
 static void pool(cz_patch_set *p, size_t image, size_t count, float *out)
 {
-    cz_extractor_widen(p->extractor, p->set.items[image].values, p->widened, p->maps);
-    cz_pooler_rows(p->pooler, p->maps, (float)p->scale, p->rows, count, p->scratch, out);
+    const uint16_t *maps[CZ_MAX_TAPS];
+    cz_extractor_maps(p->extractor, p->set.items[image].values, maps);
+    cz_pooler_rows_bf16(p->pooler, maps, (float)p->scale, p->rows, count, p->scratch, out);
     cz_feature_set_release_pages(&p->set, image);
 }
 

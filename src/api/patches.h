@@ -16,6 +16,7 @@ typedef struct cz_patch_options {
     size_t width;        /* D */
     size_t threads;      /* 0: all the process may use */
     cz_precision precision;
+    const cz_quant *quant; /* for int8, else NULL */
     const cz_cache_options *cache;
     cz_progress_fn progress;
     cz_log_fn log;
@@ -31,8 +32,7 @@ typedef struct cz_patch_set {
     size_t skipped;     /* photos that could not be read */
     cz_progress_fn progress;
     void *ctx;
-    float *widened, *scratch;
-    const float *maps[CZ_MAX_TAPS];
+    float *scratch;
     size_t *rows; /* [grid] */
 } cz_patch_set;
 

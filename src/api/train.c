@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cz_train: features once, then a method's epochs over random patches of them (docs/math.md sections 1 to 6). */
 #include "api/cozad_settings.h"
+#include "api/measure.h"
 #include "api/train_describe.h"
 #include "api/trainer.h"
+#include "backbone/quantise.h"
+#include "engine/engine.h"
 #include "util/alloc.h"
 #include "util/reduce.h"
 #include "util/sha256.h"
@@ -36,6 +39,7 @@ void cz_train_options_init(cz_train_options *o)
     o->cache = (cz_cache_options)CZ_CACHE_OPTIONS_INIT;
     cz_cozad_options_init(&o->cozad);
     o->checkpoint_every = 50;
+    o->quantise_images = CZ_QUANTISE_IMAGES;
 }
 
 void cz_cozad_options_init(cz_cozad_options *o)
@@ -95,12 +99,34 @@ static cz_status check_options(const cz_train_options *o)
     if (o->epochs == 0 || o->epochs > 1000000) return cz_fail(CZ_E_ARG, "%zu epochs", o->epochs);
     if (o->batch == 0 || o->batch > 65536) return cz_fail(CZ_E_ARG, "a batch of %zu", o->batch);
     if (!(o->noise_std >= 0.0) || o->noise_std > 1e6) return cz_fail(CZ_E_ARG, "noise_std %g", o->noise_std);
+    const cz_status status = cz_precision_check(o->precision);
+    if (status != CZ_OK) return status;
+    if (o->precision == CZ_PRECISION_MODEL)
+        return cz_fail(CZ_E_ARG, "precision \"model\" is for models that are trained already");
+    if (o->precision == CZ_PRECISION_INT8 && o->quantise_images == 0)
+        return cz_fail(CZ_E_ARG, "training in int8 needs photos that ranges are measured on (quantise_images)");
     if (o->top_k == 0) return cz_fail(CZ_E_ARG, "top_k is at least 1");
     if (!(o->feature_scale >= 0.0) || !(o->feature_rms > 0.0)) return cz_fail(CZ_E_ARG, "a feature scale below 0");
     return strcmp(o->method, "cozad") == 0 ? cz_cozad_options_check(&o->cozad) : CZ_OK;
 }
 
 static cz_status make_model(cz_trainer *t, cz_backbone *backbone)
+{
+    const cz_train_options *o = t->options;
+    cz_model *m = t->model;
+    m->backbone = cz_backbone_retain(backbone);
+    m->top_k = o->top_k;
+    m->taps = cz_strdup(o->taps);
+    m->detector = cz_strdup(o->detector);
+    m->backbone_name = cz_strdup(cz_backbone_name(backbone));
+    m->backbone_sha256 = cz_strdup(cz_backbone_sha256(backbone));
+    if (m->taps == NULL || m->detector == NULL || m->backbone_name == NULL || m->backbone_sha256 == NULL) {
+        return CZ_E_MEMORY;
+    }
+    return cz_prep_init(o->image_width, o->image_height, o->fit, o->resize, &o->roi, o->ignore_mask, &m->prep);
+}
+
+static cz_status make_head(cz_trainer *t)
 {
     const cz_train_options *o = t->options;
     cz_status status;
@@ -116,16 +142,7 @@ static cz_status make_model(cz_trainer *t, cz_backbone *backbone)
     config.weight_both = strcmp(o->method, "cozad") == 0 && o->cozad.weight_both != 0;
     config.lr_adaptor = o->lr_adaptor;
     config.lr_discriminator = o->lr_discriminator;
-    m->backbone = cz_backbone_retain(backbone);
-    m->top_k = o->top_k;
-    m->taps = cz_strdup(o->taps);
-    m->detector = cz_strdup(o->detector);
-    m->backbone_name = cz_strdup(cz_backbone_name(backbone));
-    m->backbone_sha256 = cz_strdup(cz_backbone_sha256(backbone));
-    if (m->taps == NULL || m->detector == NULL || m->backbone_name == NULL || m->backbone_sha256 == NULL) {
-        return CZ_E_MEMORY;
-    }
-    CZ_TRY(cz_prep_init(o->image_width, o->image_height, o->fit, o->resize, &o->roi, o->ignore_mask, &m->prep));
+    config.precision = cz_precision_products(t->precision);
     CZ_TRY(cz_head_create(o->detector, &config, &m->head));
     m->params = cz_alloc_array(m->head->param_count, sizeof *m->params);
     m->state = cz_alloc_array(m->head->state_count, sizeof *m->state);
@@ -133,6 +150,72 @@ static cz_status make_model(cz_trainer *t, cz_backbone *backbone)
     cz_head_init(m->head, o->seed, m->params, m->state);
 out:
     return status;
+}
+
+/* ---- precision ------------------------------------------------------------------------------------------------------ */
+
+static void tell(const cz_trainer *t, const char *line)
+{
+    if (t->options->log != NULL) t->options->log(t->options->ctx, line);
+}
+
+/* Ranges for int8 and the errors of the other precisions. Only training in int8 cannot do without. */
+static cz_status measure(cz_trainer *t)
+{
+    const cz_train_options *o = t->options;
+    const cz_measure_options options = {.backbone = t->model->backbone,
+                                        .source = t->source,
+                                        .photos = o->quantise_images,
+                                        .taps = o->taps,
+                                        .prep = &t->model->prep,
+                                        .width = o->feature_width,
+                                        .threads = o->threads,
+                                        .progress = o->progress,
+                                        .log = o->log,
+                                        .ctx = o->ctx};
+    const cz_status status = cz_precision_measure(&options, &t->measured);
+    if (status == CZ_OK || status == CZ_E_MEMORY || status == CZ_E_CANCELLED || o->precision == CZ_PRECISION_INT8)
+        return status;
+    char line[1200];
+    (void)snprintf(line, sizeof line, "the model gets no ranges for int8: %s", cz_last_error());
+    tell(t, line);
+    cz_error_clear();
+    return CZ_OK;
+}
+
+static void tell_choice(const cz_trainer *t)
+{
+    char line[300];
+    size_t used = (size_t)snprintf(line, sizeof line, "precision: auto means %s here", cz_precision_name(t->precision));
+    for (size_t i = 1; i < CZ_PRECISIONS; i++) {
+        if (isnan(t->measured.error[i])) continue;
+        used += (size_t)snprintf(line + used, sizeof line - used, "%s %s %.2f %%",
+                                 strchr(line, ';') == NULL ? "; features differ from fp32:" : ",",
+                                 cz_precision_name((cz_precision)i), 100.0 * t->measured.error[i]);
+    }
+    tell(t, line);
+}
+
+/* Before features where they depend on what is measured. */
+static cz_status choose_precision(cz_trainer *t)
+{
+    const cz_train_options *o = t->options;
+    t->precision = o->precision;
+    if (o->precision != CZ_PRECISION_INT8 && o->precision != CZ_PRECISION_AUTO) return CZ_OK;
+    if (o->quantise_images > 0) {
+        const cz_status status = measure(t);
+        if (status != CZ_OK) return status;
+    }
+    if (o->precision != CZ_PRECISION_AUTO) return CZ_OK;
+    t->precision = cz_precision_choose(t->measured.error, cz_engine_native);
+    tell_choice(t);
+    return CZ_OK;
+}
+
+/* After them where they do not. */
+static cz_status measure_rest(cz_trainer *t)
+{
+    return t->measured.photos == 0 && t->options->quantise_images > 0 ? measure(t) : CZ_OK;
 }
 
 /* ---- what the methods share ------------------------------------------------------------------------------------- */
@@ -228,6 +311,11 @@ static void make_key(cz_trainer *t, const char *description)
     cz_sha256 hash;
     cz_sha256_init(&hash);
     cz_sha256_update(&hash, description, strlen(description));
+    if (t->precision == CZ_PRECISION_INT8) {
+        char ranges[17];
+        cz_quant_hash(&t->measured.quant, ranges);
+        cz_sha256_update(&hash, ranges, 16);
+    }
     for (size_t i = 0; i < t->patches.set.count; i++) {
         const uint64_t source = t->patches.set.items[i].source;
         cz_sha256_update(&hash, t->patches.set.items[i].sha256, 32);
@@ -288,7 +376,8 @@ static void free_trainer(cz_trainer *t)
 
 static cz_status describe(cz_trainer *t)
 {
-    const cz_train_facts facts = {t->options, t->source, &t->patches.set, t->patches.skipped, t->loss, t->steps};
+    const cz_train_facts facts = {t->options,         t->source, &t->patches.set, t->precision,
+                                  t->patches.skipped, t->loss,   t->steps};
     return cz_train_describe(t->model, &facts);
 }
 
@@ -298,21 +387,35 @@ static cz_status run(cz_trainer *t, cz_backbone *backbone)
     const cz_train_options *o = t->options;
     CZ_TRY(cz_model_create(&t->model));
     CZ_TRY(make_model(t, backbone));
-    const cz_patch_options patches = {backbone,         t->source,  o->taps,      &t->model->prep,
-                                      o->feature_width, o->threads, o->precision, &o->cache,
-                                      o->progress,      o->log,     o->ctx};
+    CZ_TRY(choose_precision(t));
+    CZ_TRY(make_head(t));
+    const cz_patch_options patches = {.backbone = backbone,
+                                      .source = t->source,
+                                      .taps = o->taps,
+                                      .prep = &t->model->prep,
+                                      .width = o->feature_width,
+                                      .threads = o->threads,
+                                      .precision = t->precision,
+                                      .quant = &t->measured.quant,
+                                      .cache = &o->cache,
+                                      .progress = o->progress,
+                                      .log = o->log,
+                                      .ctx = o->ctx};
     CZ_TRY(cz_patch_set_create(&patches, &t->patches));
     CZ_TRY(prepare_optimiser(t));
     CZ_TRY(cz_trainer_reserve(t, 0));
     CZ_TRY(measure_scale(t));
     CZ_TRY(describe(t)); /* without the figures that training makes */
     make_key(t, t->model->json);
+    CZ_TRY(measure_rest(t));
     for (size_t i = 0; i < METHODS; i++) {
         if (strcmp(o->method, methods[i].name) == 0) CZ_TRY(methods[i].run(t));
     }
     CZ_TRY(cz_patch_set_statistics(&t->patches, t->model, t->features));
     CZ_TRY(cz_patch_set_score_scale(&t->patches, t->model, t->features));
     CZ_TRY(describe(t));
+    CZ_TRY(cz_precision_store(t->model, &t->measured));
+    CZ_TRY(cz_model_refresh_json(t->model));
 out:
     return status;
 }
@@ -327,6 +430,7 @@ cz_status cz_train(cz_backbone *backbone, const cz_image_source *images, const c
     t.patches.set.file = -1;
     t.options = options;
     t.source = images;
+    cz_precision_facts_init(&t.measured);
     cz_threads_scope scope = {0};
     if (backbone == NULL || images == NULL || options == NULL || out == NULL || images->load == NULL) {
         return cz_fail(CZ_E_ARG, "cz_train: a NULL argument");

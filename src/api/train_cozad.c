@@ -37,6 +37,7 @@ typedef struct cozad {
     size_t categories, batch, tasks;
     cz_meta_task *task;  /* [tasks] */
     task_images *images; /* [tasks] */
+    size_t *ahead;       /* [batch] photos of a task to come */
     size_t steps;        /* an epoch */
     double sum;          /* of this epoch's losses */
     size_t seen;         /* images in this process's steps */
@@ -85,7 +86,8 @@ static cz_status make_tasks(cozad *c)
 {
     c->task = cz_calloc(c->tasks, sizeof *c->task);
     c->images = cz_calloc(c->tasks, sizeof *c->images);
-    if (c->task == NULL || c->images == NULL) return CZ_E_MEMORY;
+    c->ahead = cz_alloc_array(c->batch, sizeof *c->ahead);
+    if (c->task == NULL || c->images == NULL || c->ahead == NULL) return CZ_E_MEMORY;
     for (size_t i = 0; i < c->tasks; i++) {
         task_images *t = &c->images[i];
         t->images = cz_alloc_array(c->batch, sizeof *t->images);
@@ -134,6 +136,7 @@ static void release(cozad *c)
     }
     cz_free(c->windows);
     cz_free(c->images);
+    cz_free(c->ahead);
     cz_free(c->task);
     cz_task_pool_free(&c->pool);
     cz_meta_destroy(c->meta);
@@ -185,6 +188,18 @@ static cz_status draw_task(cozad *c, size_t step, size_t index, float *features,
     return CZ_OK;
 }
 
+/* Photos of the next meta-step: the same draw as it will make. */
+static void read_ahead(cozad *c, size_t step)
+{
+    const uint64_t seed = c->t->options->seed;
+    if (step >= c->t->steps) return;
+    for (size_t i = 0; i < c->tasks; i++) {
+        size_t count, support;
+        if (cz_task_draw(&c->pool, seed, step, (uint32_t)i, c->batch, c->ahead, &count, &support) != CZ_OK) return;
+        for (size_t j = 0; j < count; j++) cz_feature_set_read_ahead(&c->t->patches.set, c->ahead[j]);
+    }
+}
+
 static cz_status meta_step(cozad *c, size_t step, cz_meta_report *report, double *norms)
 {
     cz_status status;
@@ -196,6 +211,7 @@ static cz_status meta_step(cozad *c, size_t step, cz_meta_report *report, double
         CZ_TRY(draw_task(c, step, i, t->features + at * t->patches.width, &rows));
         at += rows;
     }
+    read_ahead(c, step + 1);
     const cz_meta_call call = {m->params,       c->task,          c->tasks, c->windows,
                                &c->uncertainty, t->options->seed, step,     step % DROP_EVERY == 0};
     CZ_TRY(cz_meta_step(c->meta, &call, t->grads, t->batch_state, report));

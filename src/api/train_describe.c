@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/train_describe.h"
 
+#include "api/precision.h"
 #include "util/sha256.h"
 
 #include <stdio.h>
@@ -106,9 +107,9 @@ cz_status cz_train_describe(cz_model *m, const cz_train_facts *facts)
     json_t *scores = json_pack("{s:f, s:f}", "median", m->score_median, "max", m->score_max);
     json_decref(m->meta);
     m->meta = json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:o, s:o, s:o}", "format_version", version, "software_version",
-                        cz_version(), "backbone", backbone, "input", describe_input(m), "precision", "fp32",
-                        "algorithm", "direct", "head", describe_head(m, o), "training", describe_training(facts),
-                        "training_scores", scores);
+                        cz_version(), "backbone", backbone, "input", describe_input(m), "precision",
+                        cz_precision_name(facts->precision), "algorithm", cz_precision_algorithm(facts->precision),
+                        "head", describe_head(m, o), "training", describe_training(facts), "training_scores", scores);
     if (m->meta == NULL) return cz_fail(CZ_E_MEMORY, "out of memory, or a name that is not UTF-8 text");
     return cz_model_refresh_json(m);
 }

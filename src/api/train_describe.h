@@ -10,6 +10,7 @@ typedef struct cz_train_facts {
     const cz_train_options *options;
     const cz_image_source *source;
     const cz_feature_set *set;
+    cz_precision precision;
     size_t skipped;
     double loss; /* mean of the last epoch */
     size_t steps;

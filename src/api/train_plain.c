@@ -18,6 +18,14 @@ typedef struct plain {
     size_t first_step; /* of this process */
 } plain;
 
+/* The photos of the step after the one that takes `count` from `first` on; within the epoch, whose order is known. */
+static void read_ahead(const plain *p, size_t first, size_t count)
+{
+    const cz_feature_set *set = &p->t->patches.set;
+    for (size_t i = first + count; i < set->count && i < first + 2 * count; i++)
+        cz_feature_set_read_ahead(set, p->order[i]);
+}
+
 static cz_status train_step(plain *p, size_t epoch, size_t step, size_t first, size_t count, double *loss,
                             double norms[CZ_HEAD_MAX_GROUPS])
 {
@@ -33,6 +41,7 @@ static cz_status train_step(plain *p, size_t epoch, size_t step, size_t first, s
         patches += cz_patch_set_sample(&t->patches, image, t->options->patches_per_image, &rng,
                                        t->features + patches * m->head->config.width);
     }
+    read_ahead(p, first, count);
     cz_batch batch = {0};
     batch.patches = patches;
     batch.width = m->head->config.width;

@@ -6,12 +6,15 @@
 
 #include "api/checkpoint.h"
 #include "api/patches.h"
+#include "api/precision.h"
 #include "optim/adam.h"
 
 typedef struct cz_trainer {
     const cz_train_options *options;
     const cz_image_source *source;
     cz_model *model;
+    cz_precision precision; /* of the features */
+    cz_precision_facts measured;
     cz_patch_set patches;
     cz_adam adam;
     cz_adam_group groups[CZ_HEAD_MAX_GROUPS];

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #define INDEX_NAME     "weights.index"
 #define INDEX_LIMIT    ((size_t)1 << 20)
@@ -186,4 +187,51 @@ out:
     index_close(&index);
     cz_weights_folders_free(folders);
     return status;
+}
+
+/* ---- one file ---------------------------------------------------------------------------------------------------- */
+
+static char *absolute(const char *path)
+{
+    char *resolved = realpath(path, NULL);
+    char *copy = resolved ? cz_strdup(resolved) : NULL;
+    free(resolved);
+    return copy;
+}
+
+void cz_weights_known(const char *path, cz_weights_stamp *stamp, char sha256[65])
+{
+    struct stat info;
+    index_file index;
+    const bool silent = cz_last_error()[0] == '\0';
+    sha256[0] = '\0';
+    *stamp = (cz_weights_stamp){.path = absolute(path)};
+    if (stamp->path && stat(stamp->path, &info) == 0 && S_ISREG(info.st_mode)) {
+        stamp->size = (int64_t)info.st_size;
+        stamp->time = file_time(&info);
+        const char *known = index_open(&index) == CZ_OK ? index_get(&index, stamp->path, &info) : NULL;
+        if (known && strlen(known) == 64) memcpy(sha256, known, 65);
+        index_close(&index);
+    } else {
+        cz_free(stamp->path);
+        stamp->path = NULL;
+    }
+    if (silent) cz_error_clear();
+}
+
+void cz_weights_learn(const cz_weights_stamp *stamp, const char *sha256)
+{
+    struct stat info;
+    index_file index;
+    /* A file so young could change again within the clock's grain, and look the same. */
+    if (stamp->time / 1000000000 + 2 > (int64_t)time(NULL)) return;
+    if (!stamp->path || stat(stamp->path, &info) != 0 || info.st_size != stamp->size || file_time(&info) != stamp->time)
+        return;
+    const bool silent = cz_last_error()[0] == '\0';
+    if (index_open(&index) == CZ_OK) {
+        const char *known = index_get(&index, stamp->path, &info);
+        if (!known || strcmp(known, sha256) != 0) index_put(&index, stamp->path, &info, sha256);
+    }
+    index_close(&index);
+    if (silent) cz_error_clear();
 }
