@@ -144,13 +144,49 @@ cz_status cz_picture_decode(const void *bytes, size_t size, const cz_read_option
 {
     cz_error_clear();
     if ((!bytes && size) || !out) return cz_fail(CZ_E_ARG, "cz_picture_decode: no bytes or nowhere to put the picture");
-    cz_encoded in = {bytes, size, 0};
+    cz_encoded in = {bytes, size, 0, NULL};
     uint64_t max_bytes;
     cz_status status = settle(options, &in.max_pixels, &max_bytes);
     if (status != CZ_OK) return status;
     if (size > max_bytes)
         return cz_fail(CZ_E_LIMIT, "%zu bytes, more than the limit of %llu", size, (unsigned long long)max_bytes);
     return cz_picture_decode_bytes(&in, out);
+}
+
+static bool is_tiff(const uint8_t *head, size_t size)
+{
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        const magic *m = &known[i];
+        if (m->decode == cz_tiff_decode && size >= m->length && memcmp(head, m->bytes, m->length) == 0) return true;
+    }
+    return false;
+}
+
+/* A TIFF is decoded from the file, strip by strip: it may be as large as its picture. *found: it was one. */
+static cz_status read_tiff(const char *path, uint64_t max_bytes, cz_encoded *in, cz_picture *out, bool *found)
+{
+    uint8_t head[4];
+    cz_picture picture = {0};
+    int orientation = 1;
+    *found = false;
+    cz_status status = cz_file_open(path, &in->file, &in->size);
+    if (status != CZ_OK) return status; /* the message has the path */
+    *found = is_tiff(head, fread(head, 1, sizeof(head), in->file));
+    if (*found && in->size > max_bytes) {
+        status =
+            cz_fail(CZ_E_LIMIT, "%zu bytes are more than the limit of %llu", in->size, (unsigned long long)max_bytes);
+    } else if (*found) {
+        status = cz_tiff_decode(in, &picture, &orientation);
+        if (status == CZ_OK) status = cz_picture_upright(&picture, orientation);
+    }
+    if (*found && status == CZ_OK) *out = picture;
+    if (*found && status != CZ_OK) {
+        cz_picture_free(&picture);
+        cz_fail_prefix(status, path);
+    }
+    (void)fclose(in->file);
+    in->file = NULL;
+    return status;
 }
 
 static cz_status read_file(const char *path, const cz_read_options *options, cz_picture *out)
@@ -161,6 +197,9 @@ static cz_status read_file(const char *path, const cz_read_options *options, cz_
     uint8_t *bytes = NULL;
     cz_status status = settle(options, &in.max_pixels, &max_bytes);
     if (status != CZ_OK) return status;
+    bool found;
+    status = read_tiff(path, max_bytes, &in, out, &found);
+    if (status != CZ_OK || found) return status;
     status = cz_file_read(path, (size_t)max_bytes, &bytes, &in.size);
     if (status != CZ_OK) return status; /* the message has the path */
     in.bytes = bytes;

@@ -5,10 +5,13 @@
 
 #include "io/picture.h"
 
+#include <stdio.h>
+
 typedef struct cz_encoded {
     const uint8_t *bytes;
     size_t size;
     uint64_t max_pixels; /* a larger picture is CZ_E_LIMIT before its pixels are allocated */
+    FILE *file;          /* not NULL: instead of `bytes`, which is NULL; TIFF only, whose files may be huge */
 } cz_encoded;
 
 /* A decoder writes GRAY8, GRAY16 or RGB8 as the file stores it, and how that is to be turned (*orientation is 1 on

@@ -36,6 +36,7 @@ static void *gate_realloc(void *old, size_t bytes)
     return cz_grow(old, 1, bytes);
 }
 
+/* Where the bytes go is set before. Only image's size and format are looked at. */
 static int png_begin(spng_ctx *ctx, const cz_image *image, const cz_png_text *texts, size_t count)
 {
     bool gray = image->format == CZ_GRAY8 || image->format == CZ_GRAY16;
@@ -48,8 +49,7 @@ static int png_begin(spng_ctx *ctx, const cz_image *image, const cz_png_text *te
                       : alpha ? SPNG_COLOR_TYPE_TRUECOLOR_ALPHA
                               : SPNG_COLOR_TYPE_TRUECOLOR,
     };
-    int error = spng_set_option(ctx, SPNG_ENCODE_TO_BUFFER, 1);
-    if (!error) error = spng_set_option(ctx, SPNG_IMG_COMPRESSION_LEVEL, 1);
+    int error = spng_set_option(ctx, SPNG_IMG_COMPRESSION_LEVEL, 1);
     if (!error) error = spng_set_option(ctx, SPNG_IMG_COMPRESSION_STRATEGY, ZLIB_RLE);
     if (!error) error = spng_set_option(ctx, SPNG_FILTER_CHOICE, SPNG_FILTER_CHOICE_UP);
     if (!error) error = spng_set_ihdr(ctx, &header);
@@ -97,7 +97,8 @@ cz_status cz_png_encode(const cz_image *image, const cz_png_text *texts, size_t 
         status = CZ_E_MEMORY;
         goto out;
     }
-    int error = png_begin(ctx, image, texts, count);
+    int error = spng_set_option(ctx, SPNG_ENCODE_TO_BUFFER, 1);
+    if (!error) error = png_begin(ctx, image, texts, count);
     for (size_t y = 0; y < image->height && !error; y++) {
         error = spng_encode_row(ctx, png_row(image, y, scratch), bytes);
         if (error == SPNG_EOI && y + 1 == image->height) error = SPNG_OK; /* how the last row is announced */
@@ -109,6 +110,57 @@ cz_status cz_png_encode(const cz_image *image, const cz_png_text *texts, size_t 
 out:
     spng_ctx_free(ctx);
     cz_free(scratch);
+    return status;
+}
+
+/* A file that libspng writes to, and the status of the first write that failed. */
+typedef struct png_file {
+    cz_atomic_file file;
+    cz_status status;
+} png_file;
+
+static int on_png_write(spng_ctx *ctx, void *user, void *bytes, size_t count)
+{
+    (void)ctx;
+    png_file *f = user;
+    if (f->status == CZ_OK) f->status = cz_atomic_write(&f->file, bytes, count);
+    return f->status == CZ_OK ? 0 : SPNG_IO_ERROR;
+}
+
+static cz_status png_write_rows(spng_ctx *ctx, png_file *f, const cz_png_rows *rows, const cz_png_text *texts,
+                                size_t count)
+{
+    cz_status status = CZ_OK;
+    const cz_image shape = {.width = rows->width, .height = rows->height, .format = rows->format};
+    const size_t bytes = rows->width * cz_pixel_size(rows->format);
+    uint8_t *row = cz_alloc(bytes);
+    if (row == NULL) return CZ_E_MEMORY;
+    int error = spng_set_png_stream(ctx, on_png_write, f);
+    if (!error) error = png_begin(ctx, &shape, texts, count);
+    for (size_t y = 0; y < rows->height && !error; y++) {
+        CZ_TRY(rows->row(rows->ctx, y, row));
+        error = spng_encode_row(ctx, row, bytes);
+        if (error == SPNG_EOI && y + 1 == rows->height) error = SPNG_OK;
+    }
+    status = f->status != CZ_OK ? f->status : png_fail(error);
+out:
+    cz_free(row);
+    return status;
+}
+
+cz_status cz_png_write_rows(const char *path, const cz_png_rows *rows, const cz_png_text *texts, size_t count)
+{
+    if (rows->width == 0 || rows->height == 0 || rows->width > INT32_MAX / 8 || rows->height > INT32_MAX)
+        return cz_fail(CZ_E_ARG, "%s: %zu x %zu pixels do not fit in a PNG", path, rows->width, rows->height);
+    struct spng_alloc gate = {cz_alloc, gate_realloc, cz_calloc, cz_free};
+    png_file f = {.status = CZ_OK};
+    cz_status status = cz_atomic_open(path, &f.file);
+    if (status != CZ_OK) return status;
+    spng_ctx *ctx = spng_ctx_new2(&gate, SPNG_CTX_ENCODER);
+    status = ctx != NULL ? png_write_rows(ctx, &f, rows, texts, count) : CZ_E_MEMORY;
+    spng_ctx_free(ctx); /* NULL is fine */
+    if (status == CZ_OK) return cz_atomic_commit(&f.file);
+    cz_atomic_abort(&f.file);
     return status;
 }
 

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { BAND_ROWS = 32 }; /* asked for at once */
+
 static const char LOW[] = "cozad:low", HIGH[] = "cozad:high";
 
 /* %.9g with a decimal point, whatever the program's locale. */
@@ -41,29 +43,67 @@ static uint16_t quantise(float value, double low, double high)
     return t <= 0 ? 0 : t >= 65535 ? 65535 : (uint16_t)(t + 0.5);
 }
 
-cz_status cz_heatmap_write(const char *path, const float *map, size_t width, size_t height, double low, double high)
+/* Rows of a map on their way into the file. */
+typedef struct map_rows {
+    const cz_map_source *map;
+    double low, high;
+    float *band; /* [BAND, width] rows first … first + count-1 */
+    size_t first, count;
+} map_rows;
+
+static cz_status gray_row(void *ctx, size_t y, uint8_t *out)
+{
+    map_rows *r = ctx;
+    const size_t width = r->map->width;
+    if (y < r->first || y >= r->first + r->count) {
+        const size_t left = r->map->height - y;
+        r->first = y;
+        r->count = left < BAND_ROWS ? left : BAND_ROWS;
+        const cz_status status = r->map->rows(r->map->ctx, r->first, r->count, r->band);
+        if (status != CZ_OK) return status;
+    }
+    const float *from = r->band + (y - r->first) * width;
+    for (size_t x = 0; x < width; x++) {
+        const uint16_t v = quantise(from[x], r->low, r->high);
+        memcpy(out + 2 * x, &v, sizeof v);
+    }
+    return CZ_OK;
+}
+
+cz_status cz_heatmap_write_rows(const char *path, const cz_map_source *map, double low, double high)
 {
     cz_error_clear();
-    if (!path || !map) return cz_fail(CZ_E_ARG, "a heat map without path or values");
+    if (!path || !map || !map->rows) return cz_fail(CZ_E_ARG, "a heat map without path or values");
     if (!isfinite(low) || !isfinite(high) || low > high)
         return cz_fail(CZ_E_ARG, "%s: a heat map cannot range from %g to %g", path, low, high);
-    if (!width || !height) return cz_fail(CZ_E_ARG, "%s: an empty heat map", path);
-    cz_picture gray = {0};
-    char low_text[32], high_text[32], *bytes = NULL;
-    size_t size = 0;
-    cz_status status;
-    CZ_TRY(cz_picture_alloc(width, height, CZ_GRAY16, &gray));
-    uint16_t *to = gray.pixels;
-    for (size_t i = 0; i < width * height; i++) to[i] = quantise(map[i], low, high);
+    if (!map->width || !map->height) return cz_fail(CZ_E_ARG, "%s: an empty heat map", path);
+    char low_text[32], high_text[32];
+    map_rows rows = {.map = map, .low = low, .high = high};
+    rows.band = cz_alloc_array(map->width, BAND_ROWS * sizeof(float));
+    if (!rows.band) return CZ_E_MEMORY;
     print_number(low_text, low);
     print_number(high_text, high);
     const cz_png_text texts[] = {{LOW, low_text}, {HIGH, high_text}};
-    CZ_TRY(cz_png_encode(&gray.image, texts, 2, &bytes, &size));
-    CZ_TRY(cz_file_write_atomic(path, bytes, size));
-out:
-    cz_picture_free(&gray);
-    cz_free(bytes);
+    const cz_png_rows png = {map->width, map->height, CZ_GRAY16, gray_row, &rows};
+    cz_status status = cz_png_write_rows(path, &png, texts, 2);
+    cz_free(rows.band);
     return status;
+}
+
+cz_status cz_whole_map_rows(void *ctx, size_t first, size_t count, float *out)
+{
+    const cz_whole_map *w = ctx;
+    memcpy(out, w->map + first * w->width, count * w->width * sizeof(*out));
+    return CZ_OK;
+}
+
+cz_status cz_heatmap_write(const char *path, const float *map, size_t width, size_t height, double low, double high)
+{
+    cz_whole_map whole = {map, width};
+    const cz_map_source source = {width, height, cz_whole_map_rows, &whole};
+    cz_error_clear();
+    if (!map) return cz_fail(CZ_E_ARG, "a heat map without path or values");
+    return cz_heatmap_write_rows(path, &source, low, high);
 }
 
 /* The text chunk of a PNG that has been decoded already, so that its chunks are known to be whole. */
@@ -84,7 +124,7 @@ static bool find_number(const uint8_t *png, size_t size, const char *keyword, do
 static cz_status read_map(const uint8_t *bytes, size_t size, float **map, size_t *width, size_t *height)
 {
     static const char signature[] = "\x89PNG\r\n\x1A\n";
-    cz_encoded in = {bytes, size, CZ_DEFAULT_MAX_PIXELS};
+    cz_encoded in = {bytes, size, CZ_DEFAULT_MAX_PIXELS, NULL};
     cz_picture gray = {0};
     int orientation = 1;
     double low = 0, high = 0;

@@ -14,7 +14,10 @@
 #error "libtiff 4.5 or later is needed: earlier ones report errors through a setting of the whole process"
 #endif
 
-enum { MAX_SAMPLES = 8 };
+enum {
+    MAX_SAMPLES = 8,
+    LARGE_STRIP = 1 << 20 /* bytes of a decoded strip: of larger ones some rows are read at a time */
+};
 
 typedef struct tiff_reader {
     const cz_encoded *in;
@@ -27,6 +30,9 @@ typedef struct tiff_reader {
     unsigned colours;  /* samples that make the colour: 1, 3 or 4 */
     unsigned used;     /* colours, and alpha if there is one */
     bool alpha, tiled; /* alpha: the sample after the colours */
+    bool by_rows; /* strips so large (some writers make one of the whole picture) that blocks are some rows of them */
+    bool stored;  /* and their bytes are the rows as they are */
+    uint32_t strip_rows;
     uint32_t block_width, block_height;
     size_t row_bytes; /* of a block, in one plane */
     uint8_t *blocks;  /* [planes, block_height, row_bytes] */
@@ -41,9 +47,14 @@ static tmsize_t on_read(thandle_t handle, void *to, tmsize_t bytes)
 {
     tiff_reader *r = handle;
     uint64_t left = r->at < r->in->size ? r->in->size - r->at : 0;
-    if (bytes < 0) return 0;
+    if (bytes < 0 || !left) return 0;
     size_t n = (uint64_t)bytes < left ? (size_t)bytes : (size_t)left;
-    memcpy(to, r->in->bytes + (left ? r->at : 0), n);
+    if (!r->in->file)
+        memcpy(to, r->in->bytes + r->at, n);
+    else if (fseeko(r->in->file, (off_t)r->at, SEEK_SET) == 0)
+        n = fread(to, 1, n, r->in->file); /* fewer: libtiff calls the file cut off */
+    else
+        n = 0;
     r->at += n;
     return (tmsize_t)n;
 }
@@ -236,6 +247,16 @@ static cz_status plan_blocks(tiff_reader *r)
         r->block_width = r->width;
         r->block_height = rows < r->height ? rows : r->height;
     }
+    size_t whole_row = (size_t)r->width * r->samples * r->bits / 8 + 1;
+    if (!r->tiled && (r->planar == PLANARCONFIG_CONTIG || r->samples == 1) &&
+        whole_row * r->block_height > LARGE_STRIP) {
+        uint16_t fill = FILLORDER_MSB2LSB;
+        TIFFGetFieldDefaulted(r->tif, TIFFTAG_FILLORDER, &fill);
+        r->by_rows = true;
+        r->strip_rows = r->block_height;
+        r->stored = r->compression == COMPRESSION_NONE && (r->bits == 8 || r->bits == 16) && fill == FILLORDER_MSB2LSB;
+        r->block_height = whole_row < LARGE_STRIP ? (uint32_t)(LARGE_STRIP / whole_row) : 1;
+    }
     /* a tile may be larger than a small picture, but not without bound */
     uint64_t most = r->in->max_pixels > 1 << 20 ? r->in->max_pixels : 1 << 20;
     cz_status status = cz_picture_check_size(r->block_width, r->block_height, most);
@@ -321,9 +342,39 @@ static void store_colour(const tiff_reader *r, size_t width, uint8_t *to)
     }
 }
 
+/* libtiff would hold all of a strip that is not compressed. */
+static cz_status read_stored_row(tiff_reader *r, uint32_t y, uint8_t *to)
+{
+    const uint32_t strip = y / r->strip_rows, row = y % r->strip_rows;
+    const uint64_t at = TIFFGetStrileOffset(r->tif, strip), bytes = TIFFGetStrileByteCount(r->tif, strip);
+    const uint64_t skipped = (uint64_t)row * r->row_bytes;
+    if (at > r->in->size || bytes > r->in->size - at || skipped > bytes || r->row_bytes > bytes - skipped)
+        return tiff_fail(r, "damaged or cut off");
+    r->at = at + skipped;
+    if (on_read(r, to, (tmsize_t)r->row_bytes) != (tmsize_t)r->row_bytes) return tiff_fail(r, "damaged or cut off");
+    if (r->bits == 16 && TIFFIsByteSwapped(r->tif))
+        TIFFSwabArrayOfShort((uint16_t *)(void *)to, (tmsize_t)(r->row_bytes / 2));
+    return CZ_OK;
+}
+
+static cz_status read_rows(tiff_reader *r, uint32_t y0, size_t rows)
+{
+    for (size_t y = 0; y < rows; y++) {
+        uint8_t *to = r->blocks + y * r->row_bytes;
+        if (r->stored) {
+            const cz_status status = read_stored_row(r, y0 + (uint32_t)y, to);
+            if (status != CZ_OK) return status;
+        } else if (TIFFReadScanline(r->tif, to, y0 + (uint32_t)y, 0) < 0 || r->damaged) {
+            return tiff_fail(r, "damaged or cut off");
+        }
+    }
+    return CZ_OK;
+}
+
 static cz_status read_block(tiff_reader *r, uint32_t x0, uint32_t y0, size_t rows)
 {
     bool separate = r->planar == PLANARCONFIG_SEPARATE && r->samples > 1;
+    if (r->by_rows) return read_rows(r, y0, rows);
     size_t plane_bytes = r->row_bytes * r->block_height, expected = r->tiled ? plane_bytes : rows * r->row_bytes;
     for (unsigned s = 0; s < (separate ? r->used : 1); s++) {
         uint8_t *to = r->blocks + s * plane_bytes;

@@ -3,6 +3,7 @@
 #include "cozad/cozad.h"
 #include "cozad/cozad_eval.h"
 #include "cozad/cozad_io.h"
+#include "cozad/cozad_stream.h"
 
 int use_initialisers(void);
 
@@ -13,9 +14,11 @@ int use_initialisers(void)
     cz_session_options session = CZ_SESSION_OPTIONS_INIT;
     cz_features_options features = CZ_FEATURES_OPTIONS_INIT;
     cz_read_options reading = CZ_READ_OPTIONS_INIT;
+    cz_stream_options stream = CZ_STREAM_OPTIONS_INIT;
     cz_train_options training;
     cz_train_options_init(&training);
     return source.struct_size == sizeof(source) && cache.struct_size == sizeof(cache) &&
            session.struct_size == sizeof(session) && session.cache.struct_size == sizeof(cache) &&
-           features.struct_size == sizeof(features) && reading.struct_size == sizeof(reading);
+           features.struct_size == sizeof(features) && reading.struct_size == sizeof(reading) &&
+           stream.struct_size == sizeof(stream) && stream.session.struct_size == sizeof(session);
 }

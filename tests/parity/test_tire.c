@@ -139,7 +139,6 @@ typedef struct fixture {
     cz_tap_shape shapes[CZ_MAX_TAPS];
     cz_pooler *pooler;
     uint16_t *maps;  /* [train.count, cz_extractor_values] bf16 */
-    float *widened;  /* one image's */
     float *scratch;  /* of the pooler */
     float *features; /* [ROWS, D] */
     float scale;
@@ -195,12 +194,12 @@ static const uint16_t *train_maps(const fixture *f, size_t photo)
 
 static void pool(fixture *f, const uint16_t *values, const size_t *rows, size_t count, float *out)
 {
-    const float *maps[CZ_MAX_TAPS];
-    cz_extractor_widen(f->extractor, values, f->widened, maps);
+    const uint16_t *maps[CZ_MAX_TAPS];
+    cz_extractor_maps(f->extractor, values, maps);
     if (rows)
-        cz_pooler_rows(f->pooler, maps, f->scale, rows, count, f->scratch, out);
+        cz_pooler_rows_bf16(f->pooler, maps, f->scale, rows, count, f->scratch, out);
     else
-        cz_pooler_patches(f->pooler, maps, f->scale, f->scratch, out);
+        cz_pooler_patches_bf16(f->pooler, maps, f->scale, f->scratch, out);
 }
 
 static void open_head(fixture *f)
@@ -243,10 +242,9 @@ static void open_fixture(fixture *f, const char *weights)
     assert_int_equal(cz_pooler_grid_h(f->pooler) * cz_pooler_grid_w(f->pooler), GRID);
     const size_t values = cz_extractor_values(f->extractor);
     f->maps = malloc(f->train.count * values * sizeof *f->maps);
-    f->widened = malloc(values * sizeof *f->widened);
     f->scratch = malloc(cz_pooler_scratch(f->pooler) * sizeof *f->scratch);
     f->features = malloc((size_t)ROWS * D * sizeof *f->features);
-    assert_true(f->maps && f->widened && f->scratch && f->features);
+    assert_true(f->maps && f->scratch && f->features);
     open_head(f);
 }
 
@@ -261,7 +259,6 @@ static void close_fixture(fixture *f)
     free_photos(&f->train);
     free_photos(&f->test);
     free(f->maps);
-    free(f->widened);
     free(f->scratch);
     free(f->features);
     free(f->params);
@@ -401,16 +398,17 @@ static void compare_statistics(fixture *f)
 static void compare_scores(fixture *f, size_t threads)
 {
     cz_composition composition;
+    const cz_composed_options options = {f->shapes, 1, threads, CZ_PRECISION_FP32};
     cz_composed *composed;
     float patches[GRID], *scores = malloc(f->test.count * sizeof *scores);
     uint8_t *labels = malloc(f->test.count);
     double auroc;
     assert_true(scores && labels);
     assert_int_equal(cz_head_compose(f->head, f->params, f->state, &composition), CZ_OK);
-    assert_int_equal(cz_composed_create(&composition, f->pooler, f->shapes, 1, threads, &composed), CZ_OK);
+    assert_int_equal(cz_composed_create(&composition, f->pooler, &options, &composed), CZ_OK);
     for (size_t i = 0; i < f->test.count; i++) {
-        const float *maps[CZ_MAX_TAPS];
-        cz_extractor_widen(f->extractor, extract(f, f->test.paths[i]), f->widened, maps);
+        const uint16_t *maps[CZ_MAX_TAPS];
+        cz_extractor_maps(f->extractor, extract(f, f->test.paths[i]), maps);
         assert_int_equal(cz_composed_pool(composed, maps, 1, f->scale), CZ_OK);
         assert_int_equal(cz_composed_scores(composed, patches), CZ_OK);
         scores[i] = patches[0];

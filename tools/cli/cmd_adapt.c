@@ -143,6 +143,7 @@ static int adapt_one(arguments *a, const cz_model *model, input_source *source, 
     cz_adapt_report report;
     const double start = seconds();
     const size_t failed = source->failed;
+    memset(source->refused, 0, source->count * sizeof *source->refused); /* counted anew for each model */
     char *path = output_name(a, photos);
     if (path == NULL) return CLI_RESOURCES;
     cz_image_source callbacks = input_source_callbacks(source);
@@ -224,6 +225,7 @@ int cmd_adapt(int argc, char **argv)
         {"seed", 0, CLI_U64, &a.adapt.seed, "S", "of the choice of photos and patches, and of the noise", NULL},
         {"backbone", 0, CLI_STRING, &a.backbone, "NAME|FILE", "weights; found by the model's SHA-256 unless given",
          NULL},
+        COMMON_PRECISION_OPTION(a.common),
         {"threads", 0, CLI_SIZE, &a.adapt.threads, "N", "0: all", NULL},
         COMMON_CACHE_OPTIONS(a.common),
         COMMON_READ_OPTIONS(a.common),
@@ -242,6 +244,7 @@ int cmd_adapt(int argc, char **argv)
         if (code == CLI_OK) {
             common_finish(&a.common);
             a.adapt.cache = a.common.cache;
+            a.adapt.precision = a.common.precision;
             a.adapt.progress = cli_progress;
             a.adapt.log = cli_log;
             code = adapt(&a, &list);

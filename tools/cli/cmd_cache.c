@@ -5,10 +5,13 @@
 #include <time.h>
 
 static const cli_verb verb = {"cache", "list|prune|verify [options]",
-                              "Looks after the feature store, where computed features are kept for the next run.",
-                              "Entries are removed by themselves, least recently used first, when the store grows over "
-                              "its limit. verify reads every "
-                              "byte; its exit code is 3 when an entry is damaged (prune removes those).",
+                              "Looks after what is kept for the next run: computed features, and packed weights.",
+                              "Entries are removed by themselves, least recently used first, when there are too many: "
+                              "features over --cache-limit, packed weights, which let a program start fast, over 2 GB. "
+                              "prune takes features before packed weights. verify reads every "
+                              "byte; its exit code is 3 when an entry is damaged (prune removes those). "
+                              "The environment variable COZAD_PACKED_CACHE holds another limit for packed weights in "
+                              "bytes, or \"off\". With --cache-dir only that folder's features are looked at.",
                               "  cozad cache list\n  cozad cache prune --keep 5000000000\n  cozad cache verify"};
 
 typedef struct totals {
@@ -25,14 +28,15 @@ static int visit(void *ctx, const cz_cache_entry *entry)
     t->bytes += entry->bytes;
     t->damaged += entry->damaged != 0;
     if (t->json) {
-        common_print_json(json_pack("{s:s, s:I, s:I, s:b}", "key", entry->key, "bytes", (json_int_t)entry->bytes,
+        common_print_json(json_pack("{s:s, s:s, s:I, s:I, s:b}", "key", entry->key, "kind",
+                                    entry->packed ? "weights" : "features", "bytes", (json_int_t)entry->bytes,
                                     "last_used", (json_int_t)entry->last_used, "damaged", entry->damaged));
     } else if (!t->quiet || entry->damaged) {
         const time_t used = (time_t)entry->last_used;
         struct tm tm;
         (void)strftime(date, sizeof date, "%Y-%m-%d %H:%M", localtime_r(&used, &tm));
-        printf("%.16s  %9s  %s%s\n", entry->key, cli_bytes(entry->bytes, bytes), date,
-               entry->damaged ? "  DAMAGED" : "");
+        printf("%.16s  %9s  %s%s%s\n", entry->key, cli_bytes(entry->bytes, bytes), date,
+               entry->packed ? "  weights" : "", entry->damaged ? "  DAMAGED" : "");
     }
     return cli_interrupted();
 }

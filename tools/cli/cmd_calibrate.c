@@ -101,6 +101,13 @@ static int run(arguments *a, input_source *normal, input_source *abnormal)
     }
     int code = common_open_model(a->model, a->backbone, &model);
     if (code != CLI_OK) return code;
+    if ((code = tile_settle(&a->common.tile, model)) != CLI_OK) {
+        cz_model_close(model);
+        return code;
+    }
+    a->calibrate.tile_width = a->common.tile.width;
+    a->calibrate.tile_height = a->common.tile.height;
+    a->calibrate.tile_overlap = a->common.tile.pixels;
     cz_status status = cz_calibrate(model, &good, &a->calibrate, &calibrated, &report);
     cli_progress_end();
     if (status == CZ_OK) status = cz_model_save(calibrated, a->output);
@@ -202,6 +209,8 @@ int cmd_calibrate(int argc, char **argv)
          NULL},
         {"backbone", 0, CLI_STRING, &a.backbone, "NAME|FILE", "weights; found by the model's SHA-256 unless given",
          NULL},
+        TILE_OPTIONS(a.common.tile),
+        COMMON_PRECISION_OPTION(a.common),
         {"threads", 0, CLI_SIZE, &o->threads, "N", "0: all", NULL},
         COMMON_CACHE_OPTIONS(a.common),
         COMMON_READ_OPTIONS(a.common),
@@ -214,6 +223,7 @@ int cmd_calibrate(int argc, char **argv)
         if (code == CLI_OK) {
             common_finish(&a.common);
             o->cache = a.common.cache;
+            o->precision = a.common.precision;
             o->progress = cli_progress;
             o->log = cli_log;
             code = calibrate(&a);

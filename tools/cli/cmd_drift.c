@@ -109,7 +109,9 @@ static int score_photos(const arguments *a, const cz_model *model, const input_l
     int code = CLI_OK;
     options.threads = a->threads;
     options.map = CZ_MAP_NONE;
+    tile_apply(&a->common.tile, &options);
     options.cache = a->common.cache;
+    options.precision = a->common.precision;
     options.log = cli_log;
     cz_status status = cz_session_open(model, &options, &session);
     if (status != CZ_OK) return cli_fail(status);
@@ -211,6 +213,7 @@ static int drift(arguments *a, const cli_list *args)
         }
     }
     if (code == CLI_OK) code = open_model(a, list.count > 0, &model);
+    if (code == CLI_OK) code = tile_settle(&a->common.tile, model);
     if (code == CLI_OK && list.count > 0) code = score_photos(a, model, &list, &r);
     if (code == CLI_OK) code = tell(a, model, &r);
     cz_model_close(model);
@@ -230,6 +233,8 @@ int cmd_drift(int argc, char **argv)
         {"level", 0, CLI_REAL, &a.level, "X", "p-values below are called drift", NULL},
         {"backbone", 0, CLI_STRING, &a.backbone, "NAME|FILE", "weights; found by the model's SHA-256 unless given",
          NULL},
+        TILE_OPTIONS(a.common.tile),
+        COMMON_PRECISION_OPTION(a.common),
         {"threads", 0, CLI_SIZE, &a.threads, "N", "0: all", NULL},
         COMMON_CACHE_OPTIONS(a.common),
         COMMON_READ_OPTIONS(a.common),

@@ -10,13 +10,13 @@ static const cli_verb verb = {
     "Writes intermediates of the network as safetensors, in F32 and unrounded.",
     "Taps: input, stem.relu, stem.pool, layer1 to layer4, layerL.B (block B of stage L), patches. Maps are [N, C, H, "
     "W] and "
-    "patches are [N, H*W, D]. Convolution is direct.",
+    "patches are [N, H*W, D]. Convolution is direct and in fp32 unless --precision says otherwise.",
     "  cozad features a.jpg b.jpg --backbone resnet18 --tap layer2,layer3,patches -o out.safetensors\n"
     "  cozad features --tensor activations.safetensors:input --backbone resnet18.safetensors --tap layer1 -o "
     "out.safetensors"};
 
 typedef struct arguments {
-    const char *backbone, *tensor, *output, *size, *fit;
+    const char *backbone, *tensor, *output, *size, *fit, *precision;
     cz_features_options features;
     common_options common;
 } arguments;
@@ -75,7 +75,7 @@ static int compute(const arguments *a, const cli_list *args)
 
 int cmd_features(int argc, char **argv)
 {
-    arguments a = {.backbone = common_default_backbone(), .size = "256", .fit = "squash"};
+    arguments a = {.backbone = common_default_backbone(), .size = "256", .fit = "squash", .precision = "fp32"};
     a.features = (cz_features_options)CZ_FEATURES_OPTIONS_INIT;
     common_init(&a.common);
     const cli_option options[] = {
@@ -89,6 +89,7 @@ int cmd_features(int argc, char **argv)
         {"image-size", 0, CLI_STRING, &a.size, "N|WxH", "network input", NULL},
         {"fit", 0, CLI_CHOICE, &a.fit, NULL, "how a photo becomes that size", "squash|letterbox|crop"},
         {"resize", 0, CLI_SIZE, &a.features.resize, "N", "short side before --fit crop cuts; 0: the image size", NULL},
+        {"precision", 0, CLI_CHOICE, &a.precision, NULL, "what to compute in", "fp32|fp32-winograd|bf16"},
         {"threads", 0, CLI_SIZE, &a.features.threads, "N", "0: all", NULL},
         COMMON_READ_OPTIONS(a.common),
     };
@@ -96,6 +97,7 @@ int cmd_features(int argc, char **argv)
     int code = cli_parse(&verb, options, sizeof options / sizeof *options, argc, argv, &args);
     if (code < 0) {
         a.features.fit = parse_fit(a.fit);
+        (void)cz_precision_find(a.precision, &a.features.precision);
         if (a.output == NULL || (args.count == 0) == (a.tensor == NULL)) {
             cli_error("features needs -o FILE and either images or --tensor; see 'cozad features --help'");
             code = CLI_USAGE;

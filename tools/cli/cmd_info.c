@@ -55,6 +55,7 @@ int cmd_info(int argc, char **argv)
         common_print_json(json_incref(tree));
     } else {
         print_tree(tree, "");
+        if (json_object_get(tree, "int8_ranges") == NULL) printf("%-32s %s\n", "int8_ranges", "no");
     }
     json_decref(tree);
     code = CLI_OK;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "calibration.h"
 #include "common.h"
+#include "cozad/cozad_stream.h"
 #include "pictures.h"
 #include "score_output.h"
 
@@ -28,7 +29,7 @@ static const cli_verb verb = {
 
 typedef struct arguments {
     const char *model, *backbone, *roi, *mask, *fit, *range, *report, *gate;
-    size_t threads, batch, min_area;
+    size_t threads, workers, batch, min_area;
     bool no_decision;
     common_options common;
     pictures pictures;
@@ -41,91 +42,76 @@ typedef struct arguments {
 typedef struct run {
     arguments *a;
     const input_list *list;
-    cz_session *session;
-    score_records kept; /* with --fdr */
-    size_t failed, anomalies;
+    picture_files *files; /* [list->count] what is written for each photo, until it is delivered */
+    score_records kept;   /* with --fdr */
+    size_t failed, anomalies, done;
+    cz_roi roi;
+    cz_fit fit;
+    cz_picture mask;
+    bool interrupted;
+    cz_status status; /* of `deliver`, with its message */
+    char message[1024];
 } run;
 
-static void print_failure(const arguments *a, const char *path)
+static void print_failure(const arguments *a, const char *path, const char *reason)
 {
-    const char *reason = cz_last_error();
     const bool named = strstr(reason, path) != NULL;
     const score_record record = {.path = path, .error = reason};
     cli_error("%s%s%s", named ? "" : path, named ? "" : ": ", reason);
     score_print(&a->format, &record);
 }
 
-static cz_status take_score(run *r, const input *item, const cz_image *photo, const cz_result *result)
+static cz_status take_score(run *r, const cz_stream_item *scored)
 {
     const arguments *a = r->a;
     const score_format *f = &a->format;
+    const cz_result *result = scored->result;
+    const picture_files *files = &r->files[scored->index];
     const bool own = a->gate != NULL && a->gate[0] != '\0'; /* --gate SCORE goes before the model's threshold */
-    score_record record = {.path = item->path,
+    score_record record = {.path = r->list->items[scored->index].path,
                            .score = result->score,
                            .p_value = result->p_value,
                            .decision = own ? result->score > f->threshold : result->decision,
-                           .width = photo->width,
-                           .height = photo->height,
+                           .width = scored->image->width,
+                           .height = scored->image->height,
                            .from_cache = result->from_cache,
                            .regions = result->regions,
                            .region_count = result->region_count,
-                           .region_total = result->region_total};
-    if (a->pictures.maps_dir != NULL) record.map = a->pictures.map_path;
-    if (a->pictures.maps_dir != NULL && a->pictures.overlay) record.overlay = a->pictures.overlay_path;
+                           .region_total = result->region_total,
+                           .map = files->map,
+                           .overlay = files->overlay};
     if (f->fdr > 0.0) return score_keep(&r->kept, &record);
     r->anomalies += record.decision > 0;
     score_print(f, &record);
     return CZ_OK;
 }
 
-/* Photos that could be read of the next `wanted`; pictures[i] belongs to index[i]. */
-static size_t read_chunk(run *r, size_t *next, size_t wanted, cz_picture *photos, size_t *index)
+/* In the worker that has scored the photo. */
+static cz_status make_pictures(void *ctx, cz_stream_item *scored)
 {
-    size_t count = 0;
-    while (count < wanted && *next < r->list->count) {
-        const input *item = &r->list->items[*next];
-        const cz_status status = cz_picture_read(item->path, &r->a->common.read, &photos[count]);
-        if (status == CZ_OK) {
-            index[count++] = *next;
-        } else {
-            print_failure(r->a, item->path);
-            r->failed++;
-        }
-        (*next)++;
-    }
-    return count;
+    const run *r = ctx;
+    if (scored->result->map_width == 0) return CZ_OK; /* no map */
+    return pictures_make(&r->a->pictures, &r->list->items[scored->index], scored->image, scored->result,
+                         scored->session, NULL, &r->files[scored->index]);
 }
 
-static cz_status score_chunk(run *r, cz_picture *photos, const size_t *index, size_t count)
+/* In the order of the list. */
+static int deliver(void *ctx, const cz_stream_item *scored)
 {
-    cz_image *images = calloc(count, sizeof *images);
-    cz_result *results = calloc(count, sizeof *results);
-    cz_status status = CZ_OK;
-    if (images == NULL || results == NULL) {
-        free(images);
-        free(results);
-        return cz_source_error(CZ_E_MEMORY, "out of memory");
+    run *r = ctx;
+    const input *item = &r->list->items[scored->index];
+    if (scored->status != CZ_OK) {
+        print_failure(r->a, item->path, scored->error);
+        r->failed++;
+    } else {
+        r->status = pictures_add(&r->a->pictures, item, scored->result->score, &r->files[scored->index]);
+        if (r->status == CZ_OK) r->status = take_score(r, scored);
+        if (r->status != CZ_OK) (void)snprintf(r->message, sizeof r->message, "%s", cz_last_error());
     }
-    for (size_t i = 0; i < count; i++) images[i] = photos[i].image;
-    bool whole = count > 1 && cz_score_batch(r->session, images, count, results) == CZ_OK;
-    for (size_t i = 0; i < count && status == CZ_OK; i++) {
-        const input *item = &r->list->items[index[i]];
-        /* One photo that does not fit (a region outside it, say) must not take its neighbours along. */
-        if (!whole && (status = cz_score(r->session, &images[i], &results[i])) == CZ_E_ARG) {
-            print_failure(r->a, item->path);
-            r->failed++;
-            status = CZ_OK;
-            continue;
-        }
-        if (status == CZ_OK && results[i].map != NULL) {
-            status = pictures_add(&r->a->pictures, item, &images[i], &results[i], NULL);
-        }
-        if (status != CZ_OK) break;
-        status = take_score(r, item, &images[i], &results[i]);
-    }
-    free(images);
-    free(results);
-    return status;
+    picture_files_free(&r->files[scored->index]);
+    r->done++;
+    r->interrupted = cli_progress(NULL, "scoring", r->done, r->list->count, "") != 0 && r->done < r->list->count;
+    return r->status != CZ_OK || r->interrupted;
 }
 
 /* With --fdr: all photos together, then their lines. */
@@ -140,30 +126,41 @@ static int decide_all(run *r)
     return CLI_OK;
 }
 
-static int score_all(run *r)
+static int end_stream(const run *r, cz_status status)
 {
-    const size_t batch = r->a->batch;
-    cz_picture *photos = calloc(batch, sizeof *photos);
-    size_t *index = calloc(batch, sizeof *index), next = 0;
-    int code = CLI_OK;
-    if (photos == NULL || index == NULL) {
-        cli_error("out of memory");
-        code = CLI_RESOURCES;
-    }
-    while (code == CLI_OK && next < r->list->count) {
-        if (cli_progress(NULL, "scoring", next, r->list->count, "") != 0) {
-            cli_error("interrupted after %zu of %zu photos", next, r->list->count);
-            code = CLI_INTERRUPTED;
-            break;
-        }
-        const size_t count = read_chunk(r, &next, batch, photos, index);
-        const cz_status status = count > 0 ? score_chunk(r, photos, index, count) : CZ_OK;
-        for (size_t i = 0; i < count; i++) cz_picture_free(&photos[i]);
-        if (status != CZ_OK) code = cli_fail(status);
-    }
     cli_progress_end();
-    free(photos);
-    free(index);
+    if (status == CZ_OK) return CLI_OK;
+    if (r->interrupted) {
+        cli_error("interrupted after %zu of %zu photos", r->done, r->list->count);
+        return CLI_INTERRUPTED;
+    }
+    return cli_fail(r->status != CZ_OK ? cz_source_error(r->status, r->message) : status);
+}
+
+static int score_all(run *r, const cz_model *model, const cz_session_options *session)
+{
+    cz_stream_options stream = CZ_STREAM_OPTIONS_INIT;
+    input_source source;
+    cz_status status = input_source_open(r->list, INPUT_ANY, &r->a->common.read, &source);
+    if (status != CZ_OK) return cli_fail(status);
+    const cz_image_source images = input_source_callbacks(&source);
+    int code = CLI_OK;
+    stream.session = *session;
+    stream.workers = r->a->workers;
+    stream.work = make_pictures;
+    stream.deliver = deliver;
+    stream.ctx = r;
+    r->files = calloc(r->list->count, sizeof *r->files);
+    if (r->files == NULL) {
+        code = cli_fail(cz_source_error(CZ_E_MEMORY, "out of memory"));
+    } else {
+        r->interrupted = cli_progress(NULL, "scoring", 0, r->list->count, "") != 0;
+        status = r->interrupted ? CZ_E_CANCELLED : cz_score_stream(model, &images, &stream, NULL);
+        code = end_stream(r, status);
+        for (size_t i = 0; i < r->list->count; i++) picture_files_free(&r->files[i]);
+    }
+    free(r->files);
+    input_source_free(&source);
     if (code == CLI_OK && r->a->format.fdr > 0.0) code = decide_all(r);
     if (code == CLI_OK && r->a->gate != NULL && r->anomalies > 0) return CLI_ANOMALY;
     return code == CLI_OK && r->failed > 0 ? CLI_SOME_FAILED : code;
@@ -192,36 +189,37 @@ static int write_page(const run *r, const cz_model *model)
     return CLI_OK;
 }
 
-static int open_session(arguments *a, const cz_model *model, cz_session **out)
+/* What the options point to is in `r`. */
+static int set_session(run *r, cz_session_options *out)
 {
+    arguments *a = r->a;
     cz_session_options options = CZ_SESSION_OPTIONS_INIT;
-    cz_roi roi;
-    cz_picture mask = {0};
-    const cz_fit fit = a->fit != NULL ? parse_fit(a->fit) : CZ_FIT_SQUASH;
+    r->fit = a->fit != NULL ? parse_fit(a->fit) : CZ_FIT_SQUASH;
     options.no_decision = a->no_decision;
     options.regions = a->format.decides && (a->format.regions || a->common.json);
     options.region_area = a->min_area;
     const bool mapped = a->pictures.maps_dir != NULL || a->report != NULL || options.regions != 0;
     options.threads = a->threads;
     options.max_batch = a->batch;
-    options.map = mapped ? CZ_MAP_ORIGINAL : CZ_MAP_NONE;
+    tile_apply(&a->common.tile, &options);
+    options.map = !mapped ? CZ_MAP_NONE : options.tile_width > 0 ? CZ_MAP_ROWS : CZ_MAP_ORIGINAL;
     options.cache = a->common.cache;
+    options.precision = a->common.precision;
     options.log = cli_log;
-    if (a->fit != NULL) options.fit = &fit;
+    if (a->fit != NULL) options.fit = &r->fit;
     if (a->roi != NULL) {
-        if (!parse_roi(a->roi, &roi)) {
+        if (!parse_roi(a->roi, &r->roi)) {
             cli_error("--roi: \"%s\" is not x,y,width,height", a->roi);
             return CLI_USAGE;
         }
-        options.roi = &roi;
+        options.roi = &r->roi;
     }
     cz_status status = CZ_OK;
     if (a->mask != NULL) {
-        status = cz_picture_read_mask(a->mask, &a->common.read, &mask);
-        options.ignore_mask = &mask.image;
+        status = cz_picture_read_mask(a->mask, &a->common.read, &r->mask);
+        options.ignore_mask = &r->mask.image;
     }
-    if (status == CZ_OK) status = cz_session_open(model, &options, out);
-    cz_picture_free(&mask);
+    *out = options;
     return status == CZ_OK ? CLI_OK : cli_fail(status);
 }
 
@@ -274,7 +272,8 @@ static int score(arguments *a, const input_list *list)
     if (code != CLI_OK) return code;
     cz_model_scale(model, &a->pictures.low, &a->pictures.high);
     cz_status status = CZ_OK;
-    code = prepare_decision(a, model, list->count);
+    code = tile_settle(&a->common.tile, model);
+    if (code == CLI_OK) code = prepare_decision(a, model, list->count);
     if (code == CLI_OK && a->range != NULL && !pictures_parse_range(a->range, &a->pictures.low, &a->pictures.high)) {
         cli_error("--range: \"%s\" is not LOW,HIGH", a->range);
         code = CLI_USAGE;
@@ -283,9 +282,10 @@ static int score(arguments *a, const input_list *list)
     if (code == CLI_OK && a->report != NULL) code = common_check_writable(a->report);
     if (code == CLI_OK && a->report != NULL && (status = report_open(0, &a->pictures.page)) != CZ_OK)
         code = cli_fail(status);
-    if (code == CLI_OK) code = open_session(a, model, &r.session);
+    cz_session_options session;
+    if (code == CLI_OK) code = set_session(&r, &session);
     if (code == CLI_OK) {
-        code = score_all(&r);
+        code = score_all(&r, model, &session);
         const bool done = code == CLI_OK || code == CLI_ANOMALY || code == CLI_SOME_FAILED;
         if (done && a->report != NULL) {
             const int written = write_page(&r, model);
@@ -293,7 +293,7 @@ static int score(arguments *a, const input_list *list)
         }
     }
     score_records_free(&r.kept);
-    cz_session_close(r.session);
+    cz_picture_free(&r.mask);
     cz_model_close(model);
     return code;
 }
@@ -306,6 +306,10 @@ static int check(arguments *a, const cli_list *args)
     }
     if (a->common.json && a->common.csv) {
         cli_error("--json and --csv exclude each other");
+        return CLI_USAGE;
+    }
+    if (a->workers > 1024) {
+        cli_error("--workers: at most 1024");
         return CLI_USAGE;
     }
     if (a->batch == 0 || a->batch > 1024) {
@@ -358,7 +362,11 @@ int cmd_score(int argc, char **argv)
         {"roi", 0, CLI_STRING, &a.roi, "x,y,w,h", "instead of the model's region", NULL},
         {"ignore-mask", 0, CLI_STRING, &a.mask, "FILE", "instead of the model's mask", NULL},
         {"fit", 0, CLI_CHOICE, &a.fit, NULL, "instead of the model's fit", "squash|letterbox|crop"},
-        {"batch", 0, CLI_SIZE, &a.batch, "N", "photos computed at once", NULL},
+        {"batch", 0, CLI_SIZE, &a.batch, "N", "photos that a worker computes at once", NULL},
+        TILE_OPTIONS(a.common.tile),
+        COMMON_PRECISION_OPTION(a.common),
+        {"workers", 0, CLI_SIZE, &a.workers, "N", "photos scored side by side, each by threads / N; 0: one a thread",
+         NULL},
         {"threads", 0, CLI_SIZE, &a.threads, "N", "0: all", NULL},
         COMMON_CACHE_OPTIONS(a.common),
         COMMON_READ_OPTIONS(a.common),
@@ -377,7 +385,7 @@ int cmd_score(int argc, char **argv)
         const cz_status status = inputs_add_path(&list, args.items[i]);
         if (status == CZ_E_MEMORY) code = cli_fail(status);
         if (status != CZ_OK && status != CZ_E_MEMORY) {
-            print_failure(&a, args.items[i]);
+            print_failure(&a, args.items[i], cz_last_error());
             a.missing++;
         }
     }

@@ -124,7 +124,8 @@ static int note_phase(void *ctx, const char *what, size_t done, size_t total, co
 {
     run *r = ctx;
     const bool training = strcmp(what, "training") == 0;
-    double *began = strcmp(what, "features") == 0 ? &r->features : &r->training;
+    const bool preparing = strcmp(what, "features") == 0 || strcmp(what, "precision") == 0;
+    double *began = preparing ? &r->features : &r->training;
     if (*began == 0.0) *began = seconds();
     r->end = seconds();
     if (training && r->steps > 0) return cli_interrupted(); /* steps tell more */

@@ -15,12 +15,14 @@ void common_init(common_options *o)
     o->cache_limit = (uint64_t)20 * 1000 * 1000 * 1000;
     o->read = (cz_read_options)CZ_READ_OPTIONS_INIT;
     o->cache = (cz_cache_options)CZ_CACHE_OPTIONS_INIT;
+    o->precision = CZ_PRECISION_MODEL;
 }
 
 void common_finish(common_options *o)
 {
     o->cache.dir = o->no_cache ? NULL : o->cache_dir;
     o->cache.limit_bytes = o->cache_limit;
+    if (o->precision_name != NULL) (void)cz_precision_find(o->precision_name, &o->precision); /* one of the choices */
 }
 
 static bool exists_in(const char *folders, const char *name)

@@ -5,6 +5,7 @@
 
 #include "cli.h"
 #include "cozad/cozad_io.h"
+#include "tiles.h"
 
 #include <jansson.h>
 
@@ -12,8 +13,11 @@ typedef struct common_options {
     bool json, csv, no_cache;
     const char *cache_dir;
     uint64_t cache_limit, max_pixels;
-    cz_cache_options cache; /* made of the above by common_finish */
+    const char *precision_name;
+    cz_cache_options cache; /* made of the above by common_finish, as is the next */
+    cz_precision precision; /* CZ_PRECISION_MODEL unless given */
     cz_read_options read;
+    tile_options tile;
 } common_options;
 
 void common_init(common_options *o);
@@ -28,6 +32,12 @@ void common_finish(common_options *o);
 #define COMMON_READ_OPTIONS(c)                                                                                         \
     {                                                                                                                  \
         "max-pixels", 0, CLI_U64, &(c).read.max_pixels, "N", "refuse larger photos; 0: 268435456", NULL                \
+    }
+
+#define COMMON_PRECISION_OPTION(c)                                                                                     \
+    {                                                                                                                  \
+        "precision", 0, CLI_CHOICE, &(c).precision_name, NULL, "what to compute in; the model's own unless given",     \
+            "fp32|fp32-winograd|bf16|int8|auto"                                                                        \
     }
 
 /* "builtin" where it is installed, else "wide_resnet50_2". Static storage. */

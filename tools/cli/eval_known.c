@@ -29,18 +29,21 @@ json_t *eval_known_photos(const cz_model *model)
     return known;
 }
 
-bool eval_known(const json_t *known, const cz_image *photo, uint8_t *sum)
+bool eval_known(const json_t *known, const cz_image *photo, uint8_t digest[32])
 {
-    uint8_t digest[32];
     char hex[65];
     cz_image_sha256(photo, digest);
-    for (unsigned i = sizeof digest, carry = 0; sum != NULL && i-- > 0;) { /* modulo 2^256 */
+    for (size_t i = 0; i < 32; i++) (void)snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    return json_object_get(known, hex) != NULL;
+}
+
+void eval_add_digest(uint8_t sum[32], const uint8_t digest[32])
+{
+    for (unsigned i = 32, carry = 0; i-- > 0;) {
         carry += (unsigned)sum[i] + digest[i];
         sum[i] = (uint8_t)carry;
         carry >>= 8;
     }
-    for (size_t i = 0; i < sizeof digest; i++) (void)snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-    return json_object_get(known, hex) != NULL;
 }
 
 bool eval_known_category(const cz_model *model, const char *name)

@@ -7,24 +7,34 @@
 #include <string.h>
 #include <time.h>
 
-cz_status eval_page_add(eval_run *r, const cz_sample *sample, int label, const cz_image *photo, const cz_result *result,
-                        const cz_image *truth)
+static report_item entry_of(const eval_run *r, const cz_sample *sample, int label, double score)
+{
+    return (report_item){.path = sample->path,
+                         .score = score,
+                         .label = label,
+                         .category = eval_category(r, sample->category),
+                         .note = sample->kind};
+}
+
+cz_status eval_page_make(const eval_run *r, const cz_sample *sample, eval_photo *photo, const cz_result *result)
 {
     cz_picture overlay = {0};
-    cz_status status = cz_overlay(photo, result->map, r->pictures.low, r->pictures.high, &overlay);
-    if (status == CZ_OK) {
-        const report_item entry = {.path = sample->path,
-                                   .score = result->score,
-                                   .label = label,
-                                   .category = eval_category(r, sample->category),
-                                   .note = sample->kind,
-                                   .photo = photo,
-                                   .overlay = &overlay.image,
-                                   .truth = truth};
-        status = report_add_item(r->page, &entry);
-    }
+    report_item entry = entry_of(r, sample, photo->label, result->score);
+    cz_status status = cz_overlay(&photo->photo.image, result->map, r->pictures.low, r->pictures.high, &overlay);
+    entry.photo = &photo->photo.image;
+    entry.overlay = &overlay.image;
+    entry.truth = photo->mask.pixels != NULL ? &photo->mask.image : NULL;
+    if (status == CZ_OK) status = report_make_thumbs(&entry, &photo->thumbs);
     cz_picture_free(&overlay);
     return status;
+}
+
+cz_status eval_page_add(eval_run *r, const cz_sample *sample, eval_photo *photo, double score)
+{
+    const report_item entry = entry_of(r, sample, photo->label, score);
+    report_thumbs *thumbs = photo->thumbs;
+    photo->thumbs = NULL;
+    return thumbs != NULL ? report_add_made(r->page, &entry, thumbs) : CZ_OK;
 }
 
 static cz_status set_figures(eval_run *r, const eval_rows *rows)

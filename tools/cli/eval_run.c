@@ -2,7 +2,6 @@
 #include "calibration.h"
 #include "eval.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +11,7 @@ enum { MOST_TOLD = 20, MAX_AT = 8192 };
 
 /* ---- the data set -------------------------------------------------------------------------------------------------- */
 
-static bool is_file(const char *path)
+bool eval_is_file(const char *path)
 {
     struct stat info;
     return stat(path, &info) == 0 && S_ISREG(info.st_mode);
@@ -32,7 +31,7 @@ int eval_open_data(const eval_setup *a, cz_dataset **out)
     cz_status status;
     if (a->normal != NULL) {
         status = cz_dataset_open_folders(a->normal, a->abnormal, a->masks, out);
-    } else if (is_file(a->data)) {
+    } else if (eval_is_file(a->data)) {
         status = cz_dataset_open_manifest(a->data, out);
     } else {
         status = cz_dataset_open(a->data, a->layout, out);
@@ -49,7 +48,7 @@ static void name_data(const eval_setup *a, char out[256])
     char *path = realpath(given, NULL);
     const char *from = path != NULL ? path : given, *slash = strrchr(from, '/');
     (void)snprintf(out, 256, "%.255s", slash != NULL && slash[1] != '\0' ? slash + 1 : from);
-    char *dot = a->data != NULL && is_file(a->data) ? strrchr(out, '.') : NULL;
+    char *dot = a->data != NULL && eval_is_file(a->data) ? strrchr(out, '.') : NULL;
     if (dot != NULL && dot != out) *dot = '\0';
     free(path);
 }
@@ -193,8 +192,8 @@ static json_t *scores_header(const eval_run *r)
     json_t *head =
         json_pack("{s:s, s:s, s:s, s:s?, s:s, s:o, s:s?}", "model", a->model, "model_sha256", sha256, "backbone",
                   cz_backbone_name(cz_model_backbone(r->model)), "data",
-                  a->data != NULL && !is_file(a->data) ? a->data : NULL, "layout", cz_dataset_layout(r->data), "at",
-                  a->at > 0 ? json_integer((json_int_t)a->at) : json_string("mask"), "maps", a->save_maps);
+                  a->data != NULL && !eval_is_file(a->data) ? a->data : NULL, "layout", cz_dataset_layout(r->data),
+                  "at", a->at > 0 ? json_integer((json_int_t)a->at) : json_string("mask"), "maps", a->save_maps);
     if (head != NULL && r->sum.threshold.known) {
         (void)json_object_set_new(head, "threshold",
                                   json_pack("{s:f, s:f, s:s}", "image", r->sum.threshold.image, "pixel",
@@ -220,6 +219,48 @@ static int open_outputs(eval_run *r)
     return code;
 }
 
+/* The model's own threshold holds in one precision. */
+static int check_precision(eval_run *r, cz_precision precision)
+{
+    const eval_setup *a = r->a;
+    const char *text = a->threshold_text, *name = cz_precision_name(precision);
+    if (!r->sum.threshold.known || (text != NULL && strcmp(text, "calibrated") != 0)) return CLI_OK;
+    json_t *meta = json_loads(cz_model_json(r->model), 0, NULL);
+    const char *was = json_string_value(json_object_get(json_object_get(meta, "calibration"), "precision"));
+    int code = CLI_OK;
+    if (was != NULL && strcmp(was, name) != 0) {
+        if (text != NULL || !isnan(a->pixel_threshold)) {
+            cli_error("the model's threshold was calibrated in %s and says nothing in %s: calibrate again with "
+                      "--precision %s, or give --threshold X",
+                      was, name, name);
+            code = CLI_USAGE;
+        } else {
+            cli_note("no threshold: the model's was calibrated in %s and says nothing in %s", was, name);
+            r->sum.threshold = (eval_threshold){.known = false};
+        }
+    }
+    json_decref(meta);
+    return code;
+}
+
+/* And with one tiling. */
+static int check_tiles(eval_run *r, const tile_options *tile)
+{
+    const eval_setup *a = r->a;
+    const char *text = a->threshold_text;
+    if (!r->sum.threshold.known || (text != NULL && strcmp(text, "calibrated") != 0)) return CLI_OK;
+    if (tile_is_calibrated(tile, r->model)) return CLI_OK;
+    if (text != NULL || !isnan(a->pixel_threshold)) {
+        cli_error(
+            "the model's threshold was calibrated with another --tile and says nothing here: calibrate again with "
+            "this one, or give --threshold X");
+        return CLI_USAGE;
+    }
+    cli_note("no threshold: the model's was calibrated with another --tile and says nothing here");
+    r->sum.threshold = (eval_threshold){.known = false};
+    return CLI_OK;
+}
+
 int eval_run_open(eval_run *r, const eval_setup *a, cz_model *model, cz_dataset *data)
 {
     cz_session_options options = CZ_SESSION_OPTIONS_INIT;
@@ -236,262 +277,41 @@ int eval_run_open(eval_run *r, const eval_setup *a, cz_model *model, cz_dataset 
     r->input_map = a->at > 0 && sees_whole_photo(model);
     options.threads = a->threads;
     options.cache = a->common.cache;
+    options.precision = a->common.precision;
     options.log = cli_log;
     options.map = r->input_map ? CZ_MAP_INPUT : CZ_MAP_ORIGINAL;
+    tile_options tile = a->common.tile;
+    int code = tile_settle(&tile, model);
+    tile_apply(&tile, &options);
     options.no_decision = 1; /* made here, with whatever threshold was asked for */
-    int code = check_categories(r);
+    if (code == CLI_OK) code = check_categories(r);
     if (code == CLI_OK) code = choose(r);
     if (code != CLI_OK) return code;
     cz_status status = eval_sum_open(&r->options, &r->sum);
-    if (status == CZ_OK) status = cz_session_open(model, &options, &r->session);
+    /* What can be wrong with the options is known before anything is read, and which precision it is going to be. */
+    cz_session *session = NULL;
+    if (status == CZ_OK) status = cz_session_open(model, &options, &session);
+    const cz_precision precision = status == CZ_OK ? cz_session_precision(session) : CZ_PRECISION_FP32;
+    cz_session_close(session);
+    r->session = options;
     if (status != CZ_OK) return cli_fail(status);
     r->sum.at = a->at;
     r->sum.mm_per_pixel = a->mm_per_pixel;
     r->sum.min_area = a->min_area;
     code = eval_find_threshold(a->threshold_text, a->pixel_threshold, model, &r->sum.threshold);
+    if (code == CLI_OK) code = check_precision(r, precision);
+    if (code == CLI_OK) code = check_tiles(r, &tile);
     return code == CLI_OK ? open_outputs(r) : code;
 }
 
 void eval_run_close(eval_run *r)
 {
     free(r->chosen);
-    free(r->full);
-    cz_session_close(r->session);
     eval_sum_close(&r->sum);
-    eval_pixels_free(&r->pixels);
     pictures_free(&r->pictures);
     report_close(r->page);
     scores_abort(&r->scores);
     json_decref(r->map_names);
     json_decref(r->known);
     memset(r, 0, sizeof *r);
-}
-
-/* ---- one photo ----------------------------------------------------------------------------------------------------- */
-
-/* Below DIR, as MVTec's evaluation code looks for maps: CATEGORY/test/KIND/NAME.tiff. Names that would meet get a number. */
-static void name_map(eval_run *r, const cz_sample *sample, int label)
-{
-    const char *slash = strrchr(sample->relative, '/'), *file = slash != NULL ? slash + 1 : sample->relative;
-    const char *dot = strrchr(file, '.');
-    const int stem = dot != NULL && dot != file ? (int)(dot - file) : (int)strlen(file);
-    const char *kind = sample->kind[0] != '\0' ? sample->kind : label == 1 ? "anomalous" : "good";
-    char category[256], folder[256], number[24] = "";
-    (void)snprintf(category, sizeof category, "%.250s", eval_category(r, sample->category));
-    (void)snprintf(folder, sizeof folder, "%.250s", kind);
-    for (char *p = category; *p != '\0'; p++) *p = *p == '/' || (p == category && *p == '.') ? '_' : *p;
-    for (char *p = folder; *p != '\0'; p++) *p = *p == '/' || (p == folder && *p == '.') ? '_' : *p;
-    for (unsigned i = 2; i < 1000000; i++) {
-        (void)snprintf(r->map_name, sizeof r->map_name, "%s/test/%s/%.*s%s.tiff", category, folder,
-                       stem > 400 ? 400 : stem, file, number);
-        if (json_object_get(r->map_names, r->map_name) == NULL) break;
-        (void)snprintf(number, sizeof number, "_%u", i);
-    }
-    (void)json_object_set_new(r->map_names, r->map_name, json_true());
-}
-
-static cz_status make_parents(char *path)
-{
-    for (char *p = strchr(path + 1, '/'); p != NULL; p = strchr(p + 1, '/')) {
-        *p = '\0';
-        const bool made = mkdir(path, 0777) == 0 || errno == EEXIST;
-        if (!made) {
-            char line[1200];
-            (void)snprintf(line, sizeof line, "%.1000s: cannot make folder: %s", path, strerror(errno));
-            return cz_source_error(errno == ENOSPC ? CZ_E_NO_SPACE : CZ_E_IO, line);
-        }
-        *p = '/';
-    }
-    return CZ_OK;
-}
-
-static cz_status save_map(eval_run *r, const cz_sample *sample, int label)
-{
-    r->map_name[0] = '\0';
-    if (r->a->save_maps == NULL) return CZ_OK;
-    name_map(r, sample, label);
-    const size_t room = strlen(r->a->save_maps) + strlen(r->map_name) + 2;
-    char *path = malloc(room);
-    if (path == NULL) return cz_source_error(CZ_E_MEMORY, "out of memory");
-    (void)snprintf(path, room, "%s/%s", r->a->save_maps, r->map_name);
-    cz_status status = make_parents(path);
-    if (status == CZ_OK) status = cz_map_write_tiff(path, r->pixels.map, r->pixels.width, r->pixels.height);
-    free(path);
-    /* Not the photo's fault, and no other map could be written either. */
-    return status == CZ_E_IO ? CZ_E_NO_SPACE : status;
-}
-
-/* Below the data set's root where it has one. */
-static const char *below_root(const eval_run *r, const char *path)
-{
-    const char *root = r->a->data;
-    if (root == NULL || is_file(root)) return path;
-    const size_t length = strlen(root);
-    if (strncmp(path, root, length) != 0) return path;
-    path += length;
-    while (*path == '/') path++;
-    return path;
-}
-
-static cz_status save_score(eval_run *r, const cz_sample *sample, int label, double score, bool trained_on, bool failed)
-{
-    if (r->scores.stream == NULL) return CZ_OK;
-    scores_item item = {.path = sample->relative,
-                        .category = eval_category(r, sample->category),
-                        .kind = sample->kind,
-                        .label = label,
-                        .score = score,
-                        .mask_count = sample->mask_count,
-                        .nonzero = sample->mask_rule == CZ_MASK_NONZERO,
-                        .map = r->map_name[0] != '\0' ? r->map_name : NULL,
-                        .trained_on = trained_on,
-                        .failed = failed};
-    item.masks = calloc(item.mask_count + 1, sizeof *item.masks);
-    if (item.masks == NULL) return cz_source_error(CZ_E_MEMORY, "out of memory");
-    for (size_t i = 0; i < item.mask_count; i++) item.masks[i] = below_root(r, sample->masks[i]);
-    const int code = scores_add(&r->scores, &item);
-    free(item.masks);
-    return code == CLI_OK ? CZ_OK : cz_source_error(CZ_E_NO_SPACE, "scores cannot be saved");
-}
-
-/* The same result with the map at the photo's own size, for pictures. */
-static cz_status full_result(eval_run *r, const cz_result *result, const cz_image *photo, cz_result *out)
-{
-    *out = *result;
-    if (!r->input_map) return CZ_OK;
-    const size_t count = photo->width * photo->height;
-    if (count > r->full_room) {
-        free(r->full);
-        r->full = calloc(count, sizeof *r->full);
-        r->full_room = r->full != NULL ? count : 0;
-        if (r->full == NULL) return cz_source_error(CZ_E_MEMORY, "out of memory");
-    }
-    eval_resample(result->map, result->map_width, result->map_height, r->full, photo->width, photo->height);
-    out->map = r->full;
-    out->map_width = photo->width;
-    out->map_height = photo->height;
-    return CZ_OK;
-}
-
-static cz_status add_pictures(eval_run *r, const cz_sample *sample, int label, const cz_image *photo,
-                              const cz_result *result, const cz_image *truth)
-{
-    cz_result full;
-    if (r->page == NULL && r->a->overlays == NULL) return CZ_OK;
-    cz_status status = full_result(r, result, photo, &full);
-    if (status == CZ_OK && r->a->overlays != NULL) {
-        char *relative = strdup(sample->relative);
-        const input item = {.relative = relative, .label = label};
-        status = relative != NULL ? pictures_add(&r->pictures, &item, photo, &full, NULL)
-                                  : cz_source_error(CZ_E_MEMORY, "out of memory");
-        free(relative);
-        if (status == CZ_E_IO) status = CZ_E_NO_SPACE;
-    }
-    return status == CZ_OK && r->page != NULL ? eval_page_add(r, sample, label, photo, &full, truth) : status;
-}
-
-/* A label that is not known comes from the masks (KolektorSDD); a normal photo's masks have to be empty. */
-static cz_status settle_label(const cz_picture *mask, int *label)
-{
-    if (mask->pixels == NULL) return CZ_OK;
-    bool empty = true;
-    for (size_t y = 0; y < mask->image.height && empty; y++) {
-        empty = memchr((const uint8_t *)mask->image.data + y * mask->image.stride, 255, mask->image.width) == NULL;
-    }
-    if (*label < 0) *label = empty ? 0 : 1;
-    if (*label == 0 && !empty) {
-        return cz_source_error(CZ_E_FORMAT, "it is labelled normal, and its mask marks defects");
-    }
-    return CZ_OK;
-}
-
-/* What was decoded and decided of one photo. */
-typedef struct seen {
-    cz_picture photo, mask;
-    cz_result result;
-    int label;
-} seen;
-
-static cz_status look(eval_run *r, const cz_sample *sample, seen *s)
-{
-    const cz_read_options *read = &r->a->common.read;
-    cz_status status = cz_picture_read(sample->path, read, &s->photo);
-    if (status == CZ_OK && sample->mask_count > 0) {
-        status = eval_read_masks(sample->masks, sample->mask_count, sample->mask_rule, read, &s->mask);
-        if (status == CZ_OK) status = eval_check_aspect(&s->mask.image, s->photo.image.width, s->photo.image.height);
-    }
-    if (status == CZ_OK) status = settle_label(&s->mask, &s->label);
-    if (status == CZ_OK && s->label >= 0) status = cz_score(r->session, &s->photo.image, &s->result);
-    return status;
-}
-
-static cz_status take(eval_run *r, const cz_sample *sample, const seen *s)
-{
-    const char *category = eval_category(r, sample->category);
-    const cz_image *truth = s->mask.pixels != NULL ? &s->mask.image : NULL;
-    const bool trained_on = eval_known(r->known, &s->photo.image, r->digest);
-    cz_status status =
-        eval_pixels_make(&r->pixels, s->result.map, s->result.map_width, s->result.map_height, truth, r->a->at);
-    if (status == CZ_OK) status = eval_sum_add(&r->sum, category, s->label, s->result.score, &r->pixels);
-    r->sum.trained_on += trained_on;
-    if (status == CZ_OK && r->a->at == 0 && r->a->save_maps != NULL && truth != NULL) {
-        /* Maps are saved at the photo's size, as the truth of other programs is. */
-        status = eval_pixels_make(&r->pixels, s->result.map, s->result.map_width, s->result.map_height, NULL, 0);
-    }
-    if (status == CZ_OK) status = save_map(r, sample, s->label);
-    if (status == CZ_OK) status = save_score(r, sample, s->label, s->result.score, trained_on, false);
-    if (status == CZ_OK) status = add_pictures(r, sample, s->label, &s->photo.image, &s->result, truth);
-    return status;
-}
-
-static cz_status note_failure(eval_run *r, const cz_sample *sample, eval_count *c)
-{
-    c->failed++;
-    if (r->told++ < MOST_TOLD) {
-        const bool named = strncmp(cz_last_error(), sample->path, strlen(sample->path)) == 0;
-        cli_error("%s%s%s", named ? "" : sample->path, named ? "" : ": ", cz_last_error());
-    } else if (r->told == MOST_TOLD + 1) {
-        cli_error("further photos that fail are counted, not named");
-    }
-    r->map_name[0] = '\0';
-    return save_score(r, sample, -1, 0.0, false, true);
-}
-
-/* CZ_OK also when the photo itself was at fault: it is counted and reported. */
-static cz_status eval_one(eval_run *r, const cz_sample *sample)
-{
-    seen s = {.label = sample->label};
-    eval_count *c = eval_sum_category(&r->sum, eval_category(r, sample->category));
-    if (c == NULL) return CZ_E_MEMORY;
-    if (sample->label < 0 && sample->mask_count == 0) {
-        c->unlabelled++;
-        return CZ_OK;
-    }
-    cz_status status = look(r, sample, &s);
-    if (status == CZ_E_FORMAT || status == CZ_E_LIMIT || status == CZ_E_UNSUPPORTED || status == CZ_E_IO ||
-        status == CZ_E_ARG) {
-        status = note_failure(r, sample, c);
-    } else if (status == CZ_OK) {
-        status = take(r, sample, &s);
-    }
-    cz_picture_free(&s.photo);
-    cz_picture_free(&s.mask);
-    return status;
-}
-
-int eval_run_all(eval_run *r)
-{
-    for (size_t i = 0; i < r->chosen_count; i++) {
-        if (cli_progress(NULL, "evaluating", i, r->chosen_count, "") != 0) return cli_fail(CZ_E_CANCELLED);
-        const cz_status status = eval_one(r, cz_dataset_at(r->data, r->chosen[i]));
-        if (status != CZ_OK) return cli_fail(status);
-    }
-    cli_progress_end();
-    const eval_count total = eval_sum_total(&r->sum);
-    if (total.normal + total.anomalous == 0) {
-        cli_error("none of the %zu test photos could be scored", r->chosen_count);
-        return CLI_SOME_FAILED;
-    }
-    const int code = scores_commit(&r->scores);
-    return code != CLI_OK ? code : total.failed > 0 ? CLI_SOME_FAILED : CLI_OK;
 }

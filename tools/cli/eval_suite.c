@@ -170,7 +170,8 @@ static void look_for_seen(const suite *s, const cz_model *model, const cz_datase
         if (looked++ >= HASHED) continue;
         cz_picture photo;
         if (cz_picture_read(sample->path, &s->a->common.read, &photo) != CZ_OK) continue;
-        o->seen = eval_known(known, &photo.image, NULL);
+        uint8_t digest[32];
+        o->seen = eval_known(known, &photo.image, digest);
         cz_picture_free(&photo);
     }
     if (o->seen) (void)snprintf(o->why, sizeof o->why, "it learnt from its training photos");

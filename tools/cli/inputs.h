@@ -6,6 +6,7 @@
 
 #include "cozad/cozad_io.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 typedef enum input_split { INPUT_ANY = 0, INPUT_TRAIN = 1, INPUT_TEST = 2, INPUT_VALIDATION = 3 } input_split;
@@ -47,13 +48,15 @@ cz_status inputs_check_source(const char *text);
 typedef void (*inputs_twice_fn)(void *ctx, const char *path, const char *again);
 cz_status inputs_find_twice(const input_list *list, inputs_twice_fn tell, void *ctx);
 
-/* An image source over the items chosen; for cz_train. */
+/* An image source over the items chosen; may be loaded from by several threads at once. */
 typedef struct input_source {
     const input_list *list;
-    size_t *chosen; /* indices of items; freed by input_source_free */
-    size_t count, failed;
+    size_t *chosen;       /* indices of items; freed by input_source_free */
+    cz_picture *pictures; /* [count] those that are loaded */
+    size_t count;
+    atomic_size_t failed; /* photos that could not be read */
+    bool *refused;        /* [count] them: a photo that is loaded again is counted once */
     cz_read_options read;
-    cz_picture picture;
 } input_source;
 /* All items of `split` with a label other than 1 (INPUT_ANY: whatever split). */
 cz_status input_source_open(const input_list *list, input_split split, const cz_read_options *read, input_source *out);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pictures.h"
 
+#include "map_rows.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -51,10 +53,9 @@ static cz_status make_parents(const char *path)
     return status;
 }
 
-/* DIR/relative.ending; *out is replaced. */
+/* DIR/relative.ending */
 static cz_status name_file(const pictures *p, const input *item, const char *ending, char **out)
 {
-    free(*out);
     const size_t room = strlen(p->maps_dir) + strlen(item->relative) + strlen(ending) + 2;
     *out = malloc(room);
     if (*out == NULL) return cz_source_error(CZ_E_MEMORY, "out of memory");
@@ -62,66 +63,71 @@ static cz_status name_file(const pictures *p, const input *item, const char *end
     return make_parents(*out);
 }
 
-static cz_status add_to_page(pictures *p, const input *item, const cz_image *photo, const cz_result *result,
-                             const cz_image *overlay, const cz_image *truth)
+static report_item entry_of(const input *item, double score)
 {
     report_item entry = {0};
     entry.path = item->path;
-    entry.score = result->score;
+    entry.score = score;
     entry.label = item->label;
     entry.category = "";
     entry.note = item->category;
-    entry.photo = photo;
-    entry.overlay = overlay;
-    entry.truth = truth;
-    return report_add_item(p->page, &entry);
+    return entry;
 }
 
-/* The heat map keeps its own range, so that every raw value can be had back from the file; the overlay is for comparing
- * photos by eye and has the run's. */
-static void range_of(const cz_result *result, double *low, double *high)
+void picture_files_free(picture_files *files)
 {
-    *low = INFINITY;
-    *high = -INFINITY;
-    for (size_t i = 0; i < result->map_width * result->map_height; i++) {
-        const double value = (double)result->map[i];
-        if (value < *low) *low = value;
-        if (value > *high) *high = value;
-    }
-    if (!(*high > *low)) {
-        *low = isfinite(*low) ? *low : 0.0;
-        *high = *low + 1.0;
-    }
+    free(files->map);
+    free(files->overlay);
+    report_free_thumbs(files->thumbs);
+    memset(files, 0, sizeof *files);
 }
 
-cz_status pictures_add(pictures *p, const input *item, const cz_image *photo, const cz_result *result,
-                       const cz_image *truth)
+static cz_status make_files(const pictures *p, const input *item, const cz_image *photo, const map_rows *rows,
+                            picture_files *out)
 {
-    cz_status status = CZ_OK;
+    const cz_map_source map = map_rows_source(rows);
+    double low, high;
+    /* The heat map keeps its own range, so that every raw value can be had back from the file; the overlay is for comparing
+     * photos by eye and has the run's. */
+    cz_status status = name_file(p, item, ".map.png", &out->map);
+    if (status == CZ_OK) status = map_rows_range(rows, &low, &high);
+    if (status == CZ_OK) status = cz_heatmap_write_rows(out->map, &map, low, high);
+    if (status != CZ_OK || !p->overlay) return status;
+    status = name_file(p, item, ".overlay.png", &out->overlay);
+    if (status == CZ_OK) status = cz_overlay_write(out->overlay, photo, &map, p->low, p->high);
+    return status;
+}
+
+cz_status pictures_make(const pictures *p, const input *item, const cz_image *photo, const cz_result *result,
+                        cz_session *session, const cz_image *truth, picture_files *out)
+{
+    const map_rows rows = {result, session};
+    const cz_map_source map = map_rows_source(&rows);
     cz_picture overlay = {0};
-    if (p->maps_dir != NULL) {
-        status = name_file(p, item, ".map.png", &p->map_path);
-        if (status == CZ_OK) {
-            double low, high;
-            range_of(result, &low, &high);
-            status = cz_heatmap_write(p->map_path, result->map, result->map_width, result->map_height, low, high);
-        }
+    cz_status status = p->maps_dir != NULL ? make_files(p, item, photo, &rows, out) : CZ_OK;
+    if (status == CZ_OK && p->page != NULL) {
+        status = cz_overlay_thumbnail(photo, &map, p->low, p->high, REPORT_THUMB, &overlay);
+        report_item entry = entry_of(item, result->score);
+        entry.photo = photo;
+        entry.overlay = &overlay.image;
+        entry.truth = truth;
+        if (status == CZ_OK) status = report_make_thumbs(&entry, &out->thumbs);
     }
-    const bool wanted = p->page != NULL || (p->maps_dir != NULL && p->overlay);
-    if (status == CZ_OK && wanted) status = cz_overlay(photo, result->map, p->low, p->high, &overlay);
-    if (status == CZ_OK && p->maps_dir != NULL && p->overlay) {
-        status = name_file(p, item, ".overlay.png", &p->overlay_path);
-        if (status == CZ_OK) status = cz_picture_write(p->overlay_path, &overlay.image);
-    }
-    if (status == CZ_OK && p->page != NULL) status = add_to_page(p, item, photo, result, &overlay.image, truth);
     cz_picture_free(&overlay);
+    return status == CZ_E_IO ? CZ_E_NO_SPACE : status;
+}
+
+cz_status pictures_add(pictures *p, const input *item, double score, picture_files *files)
+{
+    if (p->page == NULL || files->thumbs == NULL) return CZ_OK;
+    const report_item entry = entry_of(item, score);
+    const cz_status status = report_add_made(p->page, &entry, files->thumbs);
+    files->thumbs = NULL;
     return status;
 }
 
 void pictures_free(pictures *p)
 {
-    free(p->map_path);
-    free(p->overlay_path);
     report_close(p->page);
     memset(p, 0, sizeof *p);
 }

@@ -70,6 +70,12 @@ cz_status report_set_threshold(report *r, double threshold, const char *rule);
 cz_status report_add_step(report *r, const char *text, const char *command);
 /* Encodes the thumbnails at once; nothing of `item` is needed afterwards. */
 cz_status report_add_item(report *r, const report_item *item);
+/* The same in two steps. The first takes the time, needs no report and can be done in several threads at once; in the second photo,
+ * overlay and truth are not looked at any more, and the thumbnails are taken over, also on failure. */
+typedef struct report_shown report_thumbs;
+cz_status report_make_thumbs(const report_item *item, report_thumbs **out);
+void report_free_thumbs(report_thumbs *thumbs);
+cz_status report_add_made(report *r, const report_item *item, report_thumbs *thumbs);
 /* To a temporary file beside `path`, then renamed: an earlier page stays whole on failure. A full disk is CZ_E_NO_SPACE. */
 cz_status report_write(const report *r, const char *path);
 

@@ -140,37 +140,94 @@ static cz_status encode(const cz_image *image, const cz_image *truth, char **out
     return status;
 }
 
-cz_status report_add_item(report *r, const report_item *item)
+static cz_status make_thumbs(const report_item *item, report_shown *s)
+{
+    size_t width, height;
+    cz_status status = encode(item->photo, NULL, &s->photo, &s->photo_size, &s->width, &s->height);
+    if (status == CZ_OK && item->overlay)
+        status = encode(item->overlay, item->truth, &s->overlay, &s->overlay_size, &width, &height);
+    if (status == CZ_OK && item->label == 1 && item->truth && item->truth->format == CZ_GRAY8)
+        status = encode_truth(item->truth, s);
+    return status;
+}
+
+cz_status report_make_thumbs(const report_item *item, report_thumbs **out)
+{
+    report_shown *s = calloc(1, sizeof *s);
+    if (!s) return report_no_memory();
+    cz_status status = make_thumbs(item, s);
+    if (status == CZ_OK)
+        *out = s;
+    else
+        report_free_thumbs(s);
+    return status;
+}
+
+void report_free_thumbs(report_thumbs *thumbs)
+{
+    if (!thumbs) return;
+    report_clear_shown(thumbs);
+    free(thumbs);
+}
+
+/* Notes the score, and finds where the picture goes: *place is SIZE_MAX when it is not shown. */
+static cz_status find_place(report *r, const report_item *item, size_t *category, size_t *place)
 {
     if (!isfinite(item->score)) return cz_source_error(CZ_E_ARG, "the report: a score is not a number");
-    size_t category = 0, place = r->shown_count;
-    cz_status status = find_category(r, item->category, &category);
-    if (status == CZ_OK) status = add_score(r, item->score, item->label, category);
+    cz_status status = find_category(r, item->category, category);
+    if (status == CZ_OK) status = add_score(r, item->score, item->label, *category);
     if (status != CZ_OK) return status;
-    if (r->shown_count == r->max_shown) {
-        place = least_telling(r, item);
-        if (place == SIZE_MAX) return report_no_memory();
-        if (place == r->shown_count) return CZ_OK;
-    }
-    report_shown s = {.category = category, .score = item->score, .label = item->label};
-    size_t width, height;
-    status = report_copy_text(&s.path, item->path);
-    if (status == CZ_OK) status = report_copy_text(&s.note, item->note);
-    if (status == CZ_OK) status = encode(item->photo, NULL, &s.photo, &s.photo_size, &s.width, &s.height);
-    if (status == CZ_OK && item->overlay)
-        status = encode(item->overlay, item->truth, &s.overlay, &s.overlay_size, &width, &height);
-    if (status == CZ_OK && item->label == 1 && item->truth && item->truth->format == CZ_GRAY8)
-        status = encode_truth(item->truth, &s);
+    *place = r->shown_count;
+    if (r->shown_count < r->max_shown) return CZ_OK;
+    *place = least_telling(r, item);
+    if (*place == SIZE_MAX) return report_no_memory();
+    if (*place == r->shown_count) *place = SIZE_MAX;
+    return CZ_OK;
+}
+
+/* Takes over what `s` holds. */
+static cz_status show(report *r, const report_item *item, size_t category, size_t place, report_shown *s)
+{
+    s->category = category;
+    s->score = item->score;
+    s->label = item->label;
+    cz_status status = report_copy_text(&s->path, item->path);
+    if (status == CZ_OK) status = report_copy_text(&s->note, item->note);
     if (status != CZ_OK) {
-        report_clear_shown(&s);
+        report_clear_shown(s);
         return status;
     }
     if (place == r->shown_count)
         r->shown_count++;
     else
         report_clear_shown(&r->shown[place]);
-    r->shown[place] = s;
+    r->shown[place] = *s;
     return CZ_OK;
+}
+
+cz_status report_add_made(report *r, const report_item *item, report_thumbs *thumbs)
+{
+    size_t category = 0, place = 0;
+    cz_status status = find_place(r, item, &category, &place);
+    if (status == CZ_OK && place != SIZE_MAX) {
+        status = show(r, item, category, place, thumbs);
+        free(thumbs);
+    } else {
+        report_free_thumbs(thumbs);
+    }
+    return status;
+}
+
+cz_status report_add_item(report *r, const report_item *item)
+{
+    size_t category = 0, place = 0;
+    report_shown s = {0};
+    cz_status status = find_place(r, item, &category, &place);
+    if (status != CZ_OK || place == SIZE_MAX) return status;
+    status = make_thumbs(item, &s);
+    if (status == CZ_OK) return show(r, item, category, place, &s);
+    report_clear_shown(&s);
+    return status;
 }
 
 /* ---- the line between normal and anomalous ------------------------------------------------------------------------ */

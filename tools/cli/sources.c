@@ -301,7 +301,7 @@ cz_status inputs_find_twice(const input_list *list, inputs_twice_fn tell, void *
     return CZ_OK;
 }
 
-/* ---- for cz_train ------------------------------------------------------------------------------------------------------ */
+/* ---- for the library -------------------------------------------------------------------------------------------------- */
 
 cz_status input_source_open(const input_list *list, input_split split, const cz_read_options *read, input_source *out)
 {
@@ -309,7 +309,12 @@ cz_status input_source_open(const input_list *list, input_split split, const cz_
     out->list = list;
     out->read = *read;
     out->chosen = malloc((list->count + 1) * sizeof *out->chosen);
-    if (out->chosen == NULL) return cz_source_error(CZ_E_MEMORY, "out of memory");
+    out->refused = calloc(list->count + 1, sizeof *out->refused);
+    out->pictures = calloc(list->count + 1, sizeof *out->pictures);
+    if (out->chosen == NULL || out->refused == NULL || out->pictures == NULL) {
+        input_source_free(out);
+        return cz_source_error(CZ_E_MEMORY, "out of memory");
+    }
     for (size_t i = 0; i < list->count; i++) {
         const input *item = &list->items[i];
         if ((split == INPUT_ANY || item->split == split) && item->label != 1) out->chosen[out->count++] = i;
@@ -319,26 +324,30 @@ cz_status input_source_open(const input_list *list, input_split split, const cz_
 
 void input_source_free(input_source *s)
 {
+    for (size_t i = 0; s->pictures != NULL && i < s->count; i++) cz_picture_free(&s->pictures[i]);
     free(s->chosen);
-    cz_picture_free(&s->picture);
+    free(s->refused);
+    free(s->pictures);
     memset(s, 0, sizeof *s);
 }
 
 static cz_status load(void *ctx, size_t index, cz_image *out)
 {
     input_source *s = ctx;
-    const cz_status status = cz_picture_read(s->list->items[s->chosen[index]].path, &s->read, &s->picture);
-    if (status == CZ_OK) *out = s->picture.image;
-    if (status != CZ_OK) s->failed++;
+    cz_picture *picture = &s->pictures[index];
+    cz_picture_free(picture);
+    const cz_status status = cz_picture_read(s->list->items[s->chosen[index]].path, &s->read, picture);
+    if (status == CZ_OK) *out = picture->image;
+    if (status != CZ_OK && !s->refused[index]) s->failed++;
+    if (status != CZ_OK) s->refused[index] = true;
     return status;
 }
 
 static void release(void *ctx, size_t index, cz_image *image)
 {
-    (void)index;
     (void)image;
     input_source *s = ctx;
-    cz_picture_free(&s->picture);
+    cz_picture_free(&s->pictures[index]);
 }
 
 static const char *name_of(void *ctx, size_t index)
@@ -367,6 +376,7 @@ cz_image_source input_source_callbacks(input_source *s)
     source.release = release;
     source.name = name_of;
     source.ctx = s;
+    source.concurrent = 1;
     if (s->list->group_count > 0) {
         source.categories = s->list->group_count;
         source.category = group_of;

@@ -47,6 +47,10 @@ static void add_general(train_arguments *a)
         {"lr-adaptor", 0, CLI_REAL, &t->lr_adaptor, "X", "learning rate of the adaptor", NULL},
         {"lr-discriminator", 0, CLI_REAL, &t->lr_discriminator, "X", "learning rate of the discriminator", NULL},
         {"seed", 0, CLI_U64, &t->seed, "S", "same seed, same threads: same model", NULL},
+        {"precision", 0, CLI_CHOICE, &a->precision, NULL, "what features are computed in",
+         "fp32|fp32-winograd|bf16|int8|auto"},
+        {"quantise", 0, CLI_SIZE, &t->quantise_images, "N", "photos that ranges for int8 are measured on; 0: none",
+         NULL},
         {"threads", 0, CLI_SIZE, &t->threads, "N", "0: all", NULL},
     };
     const cli_option detector[] = {
@@ -143,6 +147,7 @@ void train_options_init(train_arguments *a)
     a->backbone = common_default_backbone();
     a->size = "256";
     a->fit = "squash";
+    a->precision = "fp32";
     common_init(&a->common);
     cz_train_options_init(&a->train);
     add_general(a);
@@ -228,6 +233,7 @@ static void finish(train_arguments *a)
 {
     cz_cozad_options *c = &a->train.cozad;
     a->train.fit = parse_fit(a->fit);
+    (void)cz_precision_find(a->precision, &a->train.precision);
     a->train.simplenet_compat = a->compat;
     a->train.resume = a->resume;
     c->hard_cl = a->hard_cl;

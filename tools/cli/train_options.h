@@ -8,7 +8,7 @@
 #define TRAIN_MAX_OPTIONS 112
 
 typedef struct train_arguments {
-    const char *normal, *data, *layout, *output, *backbone, *size, *fit, *roi, *mask, *config, *log;
+    const char *normal, *data, *layout, *output, *backbone, *size, *fit, *precision, *roi, *mask, *config, *log;
     cli_list sources;
     bool compat, hard_cl, weight_both, contrast_literal, literal, print_config, resume;
     common_options common;
