@@ -3,7 +3,7 @@
  * Milliseconds of one meta-step, without meta-learning, first-order and exact, in turn in the same run.
  * Shapes: T = 4 tasks of 16 images x 128 patches (12 support, 4 query images), D 1536, K 1024, S = 1, chunks of 256;
  * windows full. Random features: time does not depend on them. bench/reference/cozad_torch.py is the same in PyTorch.
- * Usage: bench_meta [THREADS [RUNS]]
+ * Usage: bench_meta [THREADS [RUNS [bf16]]]
  */
 #include "meta/meta.h"
 #include "util/alloc.h"
@@ -12,6 +12,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { TASKS = 4, IMAGES = 16, QUERY = 4, PATCHES = 128, D = 1536, K = 1024, CHUNK = 256, MODES = 3, MOST = 32 };
 enum { SUPPORT = IMAGES - QUERY, WINDOW = 65536 };
@@ -90,13 +91,14 @@ static void make_tasks(workload *w)
     }
 }
 
-static void make(workload *w)
+static void make(workload *w, cz_precision precision)
 {
     cz_head_config config;
     cz_uncertainty_options uncertainty;
     cz_head_config_init(&config);
     config.width = D;
     config.hidden = K;
+    config.precision = precision;
     check(cz_head_create("simplenet", &config, &w->head));
     w->params = random_floats(w->head->param_count, 0, 100);
     w->state = random_floats(w->head->state_count, 0, 100);
@@ -157,7 +159,7 @@ int main(int argc, char **argv)
     cz_threads_scope scope;
     if (runs < 1 || runs > MOST) runs = 5;
     check(cz_threads_enter(threads, &scope));
-    make(&w);
+    make(&w, argc > 3 && strcmp(argv[3], "bf16") == 0 ? CZ_PRECISION_BF16 : CZ_PRECISION_FP32);
     printf("threads %zu, T %d, %d + %d images x %d patches, D %d, K %d, S 1, medians of %zu\n", threads, (int)TASKS,
            (int)SUPPORT, (int)QUERY, (int)PATCHES, (int)D, (int)K, runs);
     for (int mode = 0; mode < MODES; mode++) step_ms(&w, mode, 0); /* first touches of memory, generated code */

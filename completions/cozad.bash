@@ -42,6 +42,8 @@ _cozad() {
     "train:--lr-adaptor") return ;;
     "train:--lr-discriminator") return ;;
     "train:--seed") return ;;
+    "train:--precision") words="fp32 fp32-winograd bf16 int8 auto" ;;
+    "train:--quantise") return ;;
     "train:--threads") return ;;
     "train:--taps") return ;;
     "train:--feature-width") return ;;
@@ -97,6 +99,10 @@ _cozad() {
     "score:--ignore-mask") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "score:--fit") words="squash letterbox crop" ;;
     "score:--batch") return ;;
+    "score:--tile") return ;;
+    "score:--tile-overlap") return ;;
+    "score:--precision") words="fp32 fp32-winograd bf16 int8 auto" ;;
+    "score:--workers") return ;;
     "score:--threads") return ;;
     "score:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "score:--cache-limit") return ;;
@@ -123,6 +129,10 @@ _cozad() {
     "eval:--suite") return ;;
     "eval:--root") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "eval:--visa-model") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "eval:--tile") return ;;
+    "eval:--tile-overlap") return ;;
+    "eval:--precision") words="fp32 fp32-winograd bf16 int8 auto" ;;
+    "eval:--workers") return ;;
     "eval:--threads") return ;;
     "eval:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "eval:--cache-limit") return ;;
@@ -149,6 +159,7 @@ _cozad() {
     "adapt:--inner-lr") return ;;
     "adapt:--patches-per-image") return ;;
     "adapt:--seed") return ;;
+    "adapt:--precision") words="fp32 fp32-winograd bf16 int8 auto" ;;
     "adapt:--threads") return ;;
     "adapt:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "adapt:--cache-limit") return ;;
@@ -163,12 +174,18 @@ _cozad() {
     "calibrate:--cost-miss") return ;;
     "calibrate:--cost-alarm") return ;;
     "calibrate:--pixel-quantile") return ;;
+    "calibrate:--tile") return ;;
+    "calibrate:--tile-overlap") return ;;
+    "calibrate:--precision") words="fp32 fp32-winograd bf16 int8 auto" ;;
     "calibrate:--threads") return ;;
     "calibrate:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "calibrate:--cache-limit") return ;;
     "calibrate:--max-pixels") return ;;
     "drift:--model" | "drift:-m") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "drift:--level") return ;;
+    "drift:--tile") return ;;
+    "drift:--tile-overlap") return ;;
+    "drift:--precision") words="fp32 fp32-winograd bf16 int8 auto" ;;
     "drift:--threads") return ;;
     "drift:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "drift:--cache-limit") return ;;
@@ -183,6 +200,7 @@ _cozad() {
     "features:--image-size") return ;;
     "features:--fit") words="squash letterbox crop" ;;
     "features:--resize") return ;;
+    "features:--precision") words="fp32 fp32-winograd bf16" ;;
     "features:--threads") return ;;
     "features:--max-pixels") return ;;
     "weights fetch:--mirror") return ;;
@@ -191,12 +209,17 @@ _cozad() {
     "data check:--max-pixels") return ;;
     "cache:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "cache:--keep") return ;;
+    "bench:--precision") return ;;
     "bench:--taps") return ;;
     "bench:--image-size") return ;;
     "bench:--photo-size") return ;;
     "bench:--batch") return ;;
     "bench:--threads") return ;;
     "bench:--repeat") return ;;
+    "bench:--stage") words="all preprocess backbone pooling head map total" ;;
+    "bench:--against") words="onnxruntime pytorch" ;;
+    "bench:--peers") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "bench:--keep") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "synth:--scenes") return ;;
     "synth:--normal") return ;;
     "synth:--test-good") return ;;
@@ -222,17 +245,17 @@ _cozad() {
         return
     fi
     case $verb in
-    "train") options="--normal --data --layout --source --roi --ignore-mask --image-size --fit --resize --max-pixels --output --method --literal --epochs --batch --patches-per-image --lr-adaptor --lr-discriminator --seed --threads --backbone --taps --feature-width --feature-scale --detector --hidden-width --noise-std --margin-positive --margin-negative --top-k --simplenet-compat --scl --data-uncertainty --model-uncertainty --hard-cl --confidence-unit --weight-anchor --weight-both --weight-floor --weight-window --kappa --gamma --lambda0 --uncertainty-pairs --uncertainty-scale --det-max --decay --loss-reduction --contrast --lambda-cont --knn --temperature --contrast-chunk --contrast-literal --contrast-in --meta --meta-gradient --tasks --inner-steps --inner-lr --query-share --balance --config --print-config --log --checkpoint-every --resume --cache-dir --cache-limit --no-cache --json --quiet --help" ;;
-    "score") options="--model --backbone --maps --overlay --range --report --gate --fdr --no-decision --regions --min-area --mm-per-pixel --roi --ignore-mask --fit --batch --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
-    "eval") options="--model --backbone --data --layout --category --normal --abnormal --masks --at --threshold --pixel-threshold --min-area --mm-per-pixel --resamples --seed --exact --simplenet-compat --best-of --report --overlays --save-scores --save-maps --suite --root --visa-model --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
+    "train") options="--normal --data --layout --source --roi --ignore-mask --image-size --fit --resize --max-pixels --output --method --literal --epochs --batch --patches-per-image --lr-adaptor --lr-discriminator --seed --precision --quantise --threads --backbone --taps --feature-width --feature-scale --detector --hidden-width --noise-std --margin-positive --margin-negative --top-k --simplenet-compat --scl --data-uncertainty --model-uncertainty --hard-cl --confidence-unit --weight-anchor --weight-both --weight-floor --weight-window --kappa --gamma --lambda0 --uncertainty-pairs --uncertainty-scale --det-max --decay --loss-reduction --contrast --lambda-cont --knn --temperature --contrast-chunk --contrast-literal --contrast-in --meta --meta-gradient --tasks --inner-steps --inner-lr --query-share --balance --config --print-config --log --checkpoint-every --resume --cache-dir --cache-limit --no-cache --json --quiet --help" ;;
+    "score") options="--model --backbone --maps --overlay --range --report --gate --fdr --no-decision --regions --min-area --mm-per-pixel --roi --ignore-mask --fit --batch --tile --tile-overlap --precision --workers --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
+    "eval") options="--model --backbone --data --layout --category --normal --abnormal --masks --at --threshold --pixel-threshold --min-area --mm-per-pixel --resamples --seed --exact --simplenet-compat --best-of --report --overlays --save-scores --save-maps --suite --root --visa-model --tile --tile-overlap --precision --workers --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
     "metrics") options="--maps --data --at --threshold --pixel-threshold --min-area --mm-per-pixel --resamples --seed --exact --simplenet-compat --threads --max-pixels --json --csv --quiet --help" ;;
     "compare") options="--method --resamples --seed --json --quiet --help" ;;
-    "adapt") options="--model --normal --photos --output --steps --inner-lr --patches-per-image --seed --backbone --threads --cache-dir --cache-limit --no-cache --max-pixels --json --quiet --help" ;;
-    "calibrate") options="--model --normal --output --rule --fpr --confidence --strict --abnormal --cost-miss --cost-alarm --pixel-quantile --allow-training-photos --backbone --threads --cache-dir --cache-limit --no-cache --max-pixels --json --quiet --help" ;;
-    "drift") options="--model --level --backbone --threads --cache-dir --cache-limit --no-cache --max-pixels --json --quiet --help" ;;
+    "adapt") options="--model --normal --photos --output --steps --inner-lr --patches-per-image --seed --backbone --precision --threads --cache-dir --cache-limit --no-cache --max-pixels --json --quiet --help" ;;
+    "calibrate") options="--model --normal --output --rule --fpr --confidence --strict --abnormal --cost-miss --cost-alarm --pixel-quantile --allow-training-photos --backbone --tile --tile-overlap --precision --threads --cache-dir --cache-limit --no-cache --max-pixels --json --quiet --help" ;;
+    "drift") options="--model --level --backbone --tile --tile-overlap --precision --threads --cache-dir --cache-limit --no-cache --max-pixels --json --quiet --help" ;;
     "plot") options="--output --json --quiet --help" ;;
     "info") options="--json --quiet --help" ;;
-    "features") options="--backbone --tap --output --tensor --patch-taps --feature-width --feature-scale --image-size --fit --resize --threads --max-pixels --quiet --help" ;;
+    "features") options="--backbone --tap --output --tensor --patch-taps --feature-width --feature-scale --image-size --fit --resize --precision --threads --max-pixels --quiet --help" ;;
     "weights list") options="--json --quiet --help" ;;
     "weights inspect") options="--json --quiet --help" ;;
     "weights convert") options="--quiet --help" ;;
@@ -240,7 +263,7 @@ _cozad() {
     "weights fetch") options="--mirror --to --quiet --help" ;;
     "data check") options="--layout --max-pixels --json --quiet --help" ;;
     "cache") options="--cache-dir --keep --json --quiet --help" ;;
-    "bench") options="--backbone --taps --image-size --photo-size --batch --threads --repeat --json --quiet --help" ;;
+    "bench") options="--backbone --random --precision --taps --image-size --photo-size --batch --threads --repeat --stage --against --peers --keep --json --quiet --help" ;;
     "synth") options="--scenes --normal --test-good --test-bad --size --seed --force --json --quiet --help" ;;
     "ablate") options="--config --rows --source --target --seeds --output --backbone --keep-models --dry-run --threads --cache-dir --cache-limit --no-cache --json --quiet --help" ;;
     *) options="--help" ;;

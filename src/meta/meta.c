@@ -307,7 +307,7 @@ static void add_outer_decay(meta_step *s, const float *theta, double share, floa
     double total = 0.0;
     for (size_t v = 0; v < head->param_views; v++) {
         const cz_head_view *view = &head->param[v];
-        if (!view->decay && !s->m->objective.decay_all) continue;
+        if (!view->decay && (!s->m->objective.decay_all || view->fixed)) continue;
         const float *values = theta + view->first;
         if (out != NULL)
             axpy(out + view->first, 2.0 * s->report->lambda * share, values, view->count, out + view->first);

@@ -31,6 +31,7 @@ struct cz_objective_work {
 
 size_t cz_objective_work_bytes(const cz_head *head, size_t patches, bool second_order)
 {
+    if (head->ops->work_bytes) return head->ops->work_bytes(head, patches, second_order);
     /* An estimate that errs upward: rows of [q; q-], h and their gradients, plus the contrastive twin. */
     const size_t wide = head->config.width + head->config.hidden;
     return patches * wide * sizeof(float) * (second_order ? 7 : 4);
@@ -198,7 +199,7 @@ static double squares(const cz_objective *o, const cz_head *head, const float *p
     double total = 0.0;
     for (size_t v = 0; v < head->param_views; v++) {
         const cz_head_view *view = &head->param[v];
-        if (!view->decay && !o->decay_all) continue;
+        if (!view->decay && (!o->decay_all || view->fixed)) continue;
         total += cz_dot(params + view->first, params + view->first, view->count);
     }
     return total;
@@ -210,7 +211,7 @@ static void add_decayed(const cz_objective *o, const cz_head *head, double facto
     const float f = (float)factor;
     for (size_t v = 0; v < head->param_views; v++) {
         const cz_head_view *view = &head->param[v];
-        if (!view->decay && !o->decay_all) continue;
+        if (!view->decay && (!o->decay_all || view->fixed)) continue;
 #pragma omp parallel for schedule(static)
         for (size_t i = view->first; i < view->first + view->count; i++) out[i] += f * values[i];
     }

@@ -4,9 +4,6 @@
 #include "util/alloc.h"
 
 #include <math.h>
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
 
 cz_status cz_adam_init(size_t count, cz_adam *out)
 {
@@ -36,32 +33,27 @@ typedef struct adam_step {
     float shrink; /* decoupled: p * shrink */
 } adam_step;
 
-/* Compilers keep sqrtf scalar because it may set errno; the instruction gives the same bits four at a time. */
-static void square_roots(const float *restrict v, size_t count, float *restrict out)
-{
-    size_t i = 0;
-#if defined(__SSE2__)
-    for (; i + 4 <= count; i += 4) _mm_storeu_ps(out + i, _mm_sqrt_ps(_mm_loadu_ps(v + i)));
+/* Wider registers give the same bits: every operation is rounded by itself (square roots and quotients too). */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#define CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define CLONES
 #endif
-    for (; i < count; i++) out[i] = sqrtf(v[i]);
-}
 
-enum { PIECE = 256, BLOCK = 16384 }; /* elements between two passes of the cache, of a thread's turn */
+enum { BLOCK = 16384 }; /* elements of a thread's turn */
 
-static void update_piece(const adam_step *s, size_t count, float *restrict p, const float *restrict g,
-                         float *restrict m, float *restrict v)
+CLONES static void update(const adam_step *s, size_t count, float *restrict p, const float *restrict g,
+                          float *restrict m, float *restrict v)
 {
     const float beta1 = s->beta1, beta2 = s->beta2, rest1 = s->one_minus_beta1, rest2 = s->one_minus_beta2;
     const float root = s->root, epsilon = s->epsilon, size = s->size, decay = s->decay, shrink = s->shrink;
-    float roots[PIECE];
     for (size_t i = 0; i < count; i++) {
         p[i] *= shrink;
         const float grad = g[i] + decay * p[i];
         m[i] = m[i] * beta1 + grad * rest1;
         v[i] = v[i] * beta2 + grad * grad * rest2;
+        p[i] -= size * (m[i] / (sqrtf(v[i]) / root + epsilon));
     }
-    square_roots(v, count, roots);
-    for (size_t i = 0; i < count; i++) p[i] -= size * (m[i] / (roots[i] / root + epsilon));
 }
 
 void cz_adam_step(cz_adam *adam, const cz_adam_group *groups, size_t group_count, float *params, const float *grads)
@@ -86,9 +78,7 @@ void cz_adam_step(cz_adam *adam, const cz_adam_group *groups, size_t group_count
 #pragma omp parallel for schedule(static)
         for (size_t first = group->first; first < end; first += BLOCK) {
             const size_t last = end - first < BLOCK ? end : first + BLOCK;
-            for (size_t at = first; at < last; at += PIECE)
-                update_piece(&step, last - at < PIECE ? last - at : PIECE, params + at, grads + at, adam->m + at,
-                             adam->v + at);
+            update(&step, last - first, params + first, grads + first, adam->m + first, adam->v + first);
         }
     }
 }
