@@ -97,7 +97,8 @@ cz_status cz_engine_sgemm(bool trans_a, bool trans_b, size_t m, size_t n, size_t
 
 /* The same products in bf16: operands rounded to bf16 (to nearest even) where they are not yet, sums and result in fp32. Where
  * oneDNN has no bf16 product the rounded operands are multiplied in fp32, so the result means the same on every processor. */
-typedef struct cz_gemm cz_gemm; /* prepared products and scratch memory, which grows to what the products given to it need */
+/* Prepared products, and scratch memory that grows to what the products given to it need. */
+typedef struct cz_gemm cz_gemm;
 typedef struct cz_gemm_operand {
     const void *values; /* F32, or bf16 */
     size_t stride;      /* elements from row to row as stored */

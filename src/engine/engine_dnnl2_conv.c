@@ -160,8 +160,8 @@ out:
 uint32_t cz_conv_weight_limit(dnnl_data_type_t source)
 {
 #if defined(__x86_64__) || defined(__i386__)
-    /* Without VNNI two products of an unsigned and a signed byte meet in 16 bits, saturating (vpmaddubsw): 2 * 255 * 64 still
-     * fits. Signed sources are oneDNN's own affair: it halves the weights itself. */
+    /* Without VNNI two products of an unsigned and a signed byte meet in 16 bits, saturating (vpmaddubsw): 2 * 255 * 64
+     * still fits. Signed sources are oneDNN's own affair: it halves the weights itself. */
     const unsigned isa = (unsigned)dnnl_get_effective_cpu_isa();
     if (source == dnnl_u8 && (isa & dnnl_cpu_isa_avx512_core_vnni) != dnnl_cpu_isa_avx512_core_vnni) return 64;
 #endif

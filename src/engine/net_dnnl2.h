@@ -113,8 +113,8 @@ cz_status cz_weights_bind(cz_net *net, cz_net_step *step);
 
 /* ---- engine_dnnl2_verify.c ---- */
 
-/* Runs every Winograd step that has not been verified on made-up values, and the direct convolution for comparison; *refused: how
- * many nodes got `no_winograd`. */
+/* Runs every Winograd step that has not been verified on made-up values, and the direct convolution for comparison;
+ * *refused: how many nodes got `no_winograd`. */
 cz_status cz_net_verify(cz_net *net, size_t *refused);
 
 #endif

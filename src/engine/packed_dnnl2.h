@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Packed weights as a block of bytes: header, one record a convolution in the order of the network, then for each the weights
- * in oneDNN's layout, the bias, and for int8 the weights' scales, each 64-byte aligned. The block does not depend on ranges of
- * activations: a bias is kept as it is and scaled when a network takes it. */
+/* Packed weights as a block of bytes: header, one record a convolution in the order of the network, then for each the
+ * weights in oneDNN's layout, the bias, and for int8 the weights' scales, each 64-byte aligned. The block does not depend
+ * on ranges of activations: a bias is kept as it is and scaled when a network takes it. */
 #ifndef CZ_ENGINE_PACKED_DNNL2_H
 #define CZ_ENGINE_PACKED_DNNL2_H
 

@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-enum { D = 96, K = 64, P = 1100 }; /* more rows than any block of the code */
+enum { D = 96, K = 64, P = 2100 }; /* more rows than any block of the code */
 
 static float *hashed(const char *name, size_t count, float scale)
 {
