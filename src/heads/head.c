@@ -10,7 +10,15 @@
 #include <stdio.h>
 #include <string.h>
 
-static const cz_head_ops *const table[] = {&cz_simplenet_ops, &cz_knn_ops, &cz_flow_ops};
+/* The detectors. A test compiles this file once more with an entry of its own (tests/unit/test_example_detector.c). */
+static const cz_head_ops *const table[] = {
+    &cz_simplenet_ops,
+    &cz_flow_ops,
+    &cz_knn_ops,
+#ifdef CZ_HEADS_MORE
+    CZ_HEADS_MORE,
+#endif
+};
 
 enum { TABLE_SIZE = sizeof table / sizeof table[0] };
 
@@ -25,6 +33,16 @@ const cz_head_ops *cz_head_find(const char *name)
     for (size_t i = 0; name && i < TABLE_SIZE; i++)
         if (strcmp(table[i]->name, name) == 0) return table[i];
     return NULL;
+}
+
+const cz_head_ops *cz_head_at(size_t index)
+{
+    return index < TABLE_SIZE ? table[index] : NULL;
+}
+
+bool cz_head_trains(const cz_head_ops *ops)
+{
+    return ops->work_create && ops->forward && ops->loss && ops->backward;
 }
 
 void cz_head_config_init(cz_head_config *config)

@@ -6,7 +6,7 @@
  *   head    what was asked for (sizes, margins, learning rates) and the layout of the two buffers; immutable, shareable;
  *   params  theta, everything a gradient exists for: one flat buffer of head->param_count floats;
  *   state   what is measured instead of learned (batch-norm running statistics): head->state_count floats.
- * A new detector is one file that defines a cz_head_ops, and one line in head.c's table.
+ * A new detector is one file that defines a cz_head_ops, and one line in head.c's table (docs/adding-a-detector.md).
  *
  * P patches of a batch, D patch-feature width, K hidden width, E embedding width. Matrices are row-major.
  */
@@ -160,6 +160,10 @@ struct cz_head_ops {
 
 /* NULL when there is none of that name. */
 const cz_head_ops *cz_head_find(const char *name);
+/* NULL when `index` is out of range. */
+const cz_head_ops *cz_head_at(size_t index);
+/* It has what a training loop needs; a bank is filled instead. */
+bool cz_head_trains(const cz_head_ops *ops);
 /* CZ_E_ARG names an unknown detector and lists the known ones, or the setting that is off. */
 cz_status cz_head_create(const char *name, const cz_head_config *config, cz_head **out);
 void cz_head_destroy(cz_head *head);
