@@ -4,7 +4,7 @@ _cozad() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb=${COMP_WORDS[1]:-} options words=
     COMPREPLY=()
     if [ "$COMP_CWORD" = 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W "train score eval metrics compare adapt calibrate drift plot info features weights data cache bench synth ablate --help --version" -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W "train score eval metrics compare adapt calibrate drift plot info inspect features weights data cache bench synth ablate --help --version" -- "$current")
         return
     fi
     case $verb in
@@ -28,6 +28,7 @@ _cozad() {
     "train:--data") return ;;
     "train:--layout") return ;;
     "train:--source") return ;;
+    "train:--exclude") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "train:--roi") return ;;
     "train:--ignore-mask") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "train:--image-size") return ;;
@@ -35,7 +36,7 @@ _cozad() {
     "train:--resize") return ;;
     "train:--max-pixels") return ;;
     "train:--output" | "train:-o") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
-    "train:--method") words="simplenet cozad" ;;
+    "train:--method") words="simplenet flow cozad comet" ;;
     "train:--epochs") return ;;
     "train:--batch") return ;;
     "train:--patches-per-image") return ;;
@@ -48,12 +49,18 @@ _cozad() {
     "train:--taps") return ;;
     "train:--feature-width") return ;;
     "train:--feature-scale") return ;;
-    "train:--detector") return ;;
+    "train:--detector") words="simplenet flow" ;;
     "train:--hidden-width") return ;;
     "train:--noise-std") return ;;
     "train:--margin-positive") return ;;
     "train:--margin-negative") return ;;
     "train:--top-k") return ;;
+    "train:--flow-level") words="patch image" ;;
+    "train:--flow-blocks") return ;;
+    "train:--flow-hidden") return ;;
+    "train:--flow-project") return ;;
+    "train:--flow-clamp") return ;;
+    "train:--lr-flow") return ;;
     "train:--scl") words="on off" ;;
     "train:--data-uncertainty") words="on off" ;;
     "train:--model-uncertainty") words="on off" ;;
@@ -137,6 +144,15 @@ _cozad() {
     "eval:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "eval:--cache-limit") return ;;
     "eval:--max-pixels") return ;;
+    "eval:--contaminate") return ;;
+    "eval:--contaminate-from") words="same other" ;;
+    "eval:--contaminate-keep-in-test") words="no yes" ;;
+    "eval:--contaminate-most") return ;;
+    "eval:--seeds") return ;;
+    "eval:--methods") return ;;
+    "eval:--detectors") return ;;
+    "eval:--with") return ;;
+    "eval:--output" | "eval:-o") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "metrics:--maps") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "metrics:--data") return ;;
     "metrics:--at") return ;;
@@ -166,6 +182,8 @@ _cozad() {
     "adapt:--max-pixels") return ;;
     "calibrate:--model" | "calibrate:-m") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "calibrate:--normal") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "calibrate:--unlabelled") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "calibrate:--contamination") return ;;
     "calibrate:--output" | "calibrate:-o") return ;;
     "calibrate:--rule") words="fpr iqr f1 cost" ;;
     "calibrate:--fpr") return ;;
@@ -191,6 +209,17 @@ _cozad() {
     "drift:--cache-limit") return ;;
     "drift:--max-pixels") return ;;
     "plot:--output" | "plot:-o") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "inspect:--model" | "inspect:-m") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "inspect:--photos") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "inspect:--report") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "inspect:--top") return ;;
+    "inspect:--distrust") return ;;
+    "inspect:--export-clean") return ;;
+    "inspect:--export-suspects") return ;;
+    "inspect:--threads") return ;;
+    "inspect:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "inspect:--cache-limit") return ;;
+    "inspect:--max-pixels") return ;;
     "features:--tap") return ;;
     "features:--output" | "features:-o") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "features:--tensor") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
@@ -245,16 +274,17 @@ _cozad() {
         return
     fi
     case $verb in
-    "train") options="--normal --data --layout --source --roi --ignore-mask --image-size --fit --resize --max-pixels --output --method --literal --epochs --batch --patches-per-image --lr-adaptor --lr-discriminator --seed --precision --quantise --threads --backbone --taps --feature-width --feature-scale --detector --hidden-width --noise-std --margin-positive --margin-negative --top-k --simplenet-compat --scl --data-uncertainty --model-uncertainty --hard-cl --confidence-unit --weight-anchor --weight-both --weight-floor --weight-window --kappa --gamma --lambda0 --uncertainty-pairs --uncertainty-scale --det-max --decay --loss-reduction --contrast --lambda-cont --knn --temperature --contrast-chunk --contrast-literal --contrast-in --meta --meta-gradient --tasks --inner-steps --inner-lr --query-share --balance --config --print-config --log --checkpoint-every --resume --cache-dir --cache-limit --no-cache --json --quiet --help" ;;
+    "train") options="--normal --data --layout --source --exclude --roi --ignore-mask --image-size --fit --resize --max-pixels --output --method --literal --epochs --batch --patches-per-image --lr-adaptor --lr-discriminator --seed --precision --quantise --threads --backbone --taps --feature-width --feature-scale --detector --hidden-width --noise-std --margin-positive --margin-negative --top-k --simplenet-compat --flow-level --flow-blocks --flow-hidden --flow-project --flow-clamp --lr-flow --scl --data-uncertainty --model-uncertainty --hard-cl --confidence-unit --weight-anchor --weight-both --weight-floor --weight-window --kappa --gamma --lambda0 --uncertainty-pairs --uncertainty-scale --det-max --decay --loss-reduction --contrast --lambda-cont --knn --temperature --contrast-chunk --contrast-literal --contrast-in --meta --meta-gradient --tasks --inner-steps --inner-lr --query-share --balance --config --print-config --log --checkpoint-every --resume --cache-dir --cache-limit --no-cache --json --quiet --help" ;;
     "score") options="--model --backbone --maps --overlay --range --report --gate --fdr --no-decision --regions --min-area --mm-per-pixel --roi --ignore-mask --fit --batch --tile --tile-overlap --precision --workers --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
-    "eval") options="--model --backbone --data --layout --category --normal --abnormal --masks --at --threshold --pixel-threshold --min-area --mm-per-pixel --resamples --seed --exact --simplenet-compat --best-of --report --overlays --save-scores --save-maps --suite --root --visa-model --tile --tile-overlap --precision --workers --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
+    "eval") options="--model --backbone --data --layout --category --normal --abnormal --masks --at --threshold --pixel-threshold --min-area --mm-per-pixel --resamples --seed --exact --simplenet-compat --best-of --report --overlays --save-scores --save-maps --suite --root --visa-model --tile --tile-overlap --precision --workers --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --contaminate --contaminate-from --contaminate-keep-in-test --contaminate-most --contaminate-cap --seeds --methods --detectors --with --output --resume --keep-models --quiet --help" ;;
     "metrics") options="--maps --data --at --threshold --pixel-threshold --min-area --mm-per-pixel --resamples --seed --exact --simplenet-compat --threads --max-pixels --json --csv --quiet --help" ;;
     "compare") options="--method --resamples --seed --json --quiet --help" ;;
     "adapt") options="--model --normal --photos --output --steps --inner-lr --patches-per-image --seed --backbone --precision --threads --cache-dir --cache-limit --no-cache --max-pixels --json --quiet --help" ;;
-    "calibrate") options="--model --normal --output --rule --fpr --confidence --strict --abnormal --cost-miss --cost-alarm --pixel-quantile --allow-training-photos --backbone --tile --tile-overlap --precision --threads --cache-dir --cache-limit --no-cache --max-pixels --json --quiet --help" ;;
+    "calibrate") options="--model --normal --unlabelled --contamination --output --rule --fpr --confidence --strict --abnormal --cost-miss --cost-alarm --pixel-quantile --allow-training-photos --backbone --tile --tile-overlap --precision --threads --cache-dir --cache-limit --no-cache --max-pixels --json --quiet --help" ;;
     "drift") options="--model --level --backbone --tile --tile-overlap --precision --threads --cache-dir --cache-limit --no-cache --max-pixels --json --quiet --help" ;;
     "plot") options="--output --json --quiet --help" ;;
     "info") options="--json --quiet --help" ;;
+    "inspect") options="--model --photos --report --top --distrust --export-clean --export-suspects --backbone --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
     "features") options="--backbone --tap --output --tensor --patch-taps --feature-width --feature-scale --image-size --fit --resize --precision --threads --max-pixels --quiet --help" ;;
     "weights list") options="--json --quiet --help" ;;
     "weights inspect") options="--json --quiet --help" ;;

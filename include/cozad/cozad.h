@@ -253,151 +253,13 @@ typedef struct cz_cache_options {
         sizeof(cz_cache_options), NULL, 0                                                                              \
     }
 
-/* ---- training ----------------------------------------------------------------------------------------------- */
-
-/* Method "cozad" (docs/math.md sections 4 to 6): soft confident learning, contrastive learning, meta-learning. */
-typedef struct cz_cozad_options {
-    size_t struct_size;
-    /* soft confident learning */
-    int scl;                       /* 0: w = 1 and gamma = 0; 1 */
-    int data_uncertainty;          /* weights w, Eq. 5 to 7; 1 */
-    int model_uncertainty;         /* 0 is gamma = 0; Eq. 8 and 9; 1 */
-    int hard_cl;                   /* w is 0 or 1 (Table 4); 0 */
-    const char *confidence_unit;   /* "patch" or "image" */
-    const char *weight_anchor;     /* "median", "min" or "none" (Eq. 5 as printed) */
-    int weight_both;               /* w weighs all of L_AD; 0 */
-    double weight_floor;           /* w_min, 1e-3 */
-    size_t weight_window;          /* patch scores kept a category, 65536 */
-    double kappa;                  /* Eq. 6, 1.5 */
-    double gamma;                  /* Eq. 9, 1 */
-    double lambda0;                /* Eq. 9, 5e-6 */
-    size_t uncertainty_pairs;      /* n of Eq. 8, 10 */
-    const char *uncertainty_scale; /* "relative" or "raw" */
-    double det_max;                /* 100 */
-    const char *decay;             /* ||theta||^2 over "matrices" or "all" */
-    const char *loss_reduction;    /* "mean" or "sum" */
-    /* contrastive learning */
-    int contrast;            /* 1 */
-    double lambda_cont;      /* Eq. 4, 1 */
-    size_t knn;              /* 5 */
-    double temperature;      /* 0.1 */
-    size_t contrast_chunk;   /* 256 */
-    int contrast_literal;    /* the denominator of Eq. 2 as printed; 0 */
-    const char *contrast_in; /* "both", "inner" or "outer" loops */
-    /* meta-learning */
-    int meta;                  /* 0: plain training on the union; 1 */
-    const char *meta_gradient; /* "exact", "first-order" or "reptile" */
-    size_t tasks;              /* T, 4 */
-    size_t inner_steps;        /* S; 0: 1, reptile 5 */
-    double inner_lr;           /* alpha, 3e-3 */
-    double query_share;        /* 0.3 */
-    int balance;               /* categories are drawn equally whatever their size; 1 */
-} cz_cozad_options;
-/* Fills in the defaults named above. */
-CZ_API void cz_cozad_options_init(cz_cozad_options *options);
-
-/* What one step of training did. A figure that was not measured in it is NaN. */
-typedef struct cz_train_step {
-    size_t struct_size;
-    size_t epoch, step, steps; /* of this step, from 0; steps in all */
-    double loss;               /* L_total of the query sets at the adapted parameters; plain training: of the batch */
-    double loss_ad;            /* unweighted mean L_AD of the query sets */
-    double loss_weighted;      /* its weighted L_AD */
-    double loss_contrast;      /* before lambda_cont */
-    double loss_decay;         /* lambda ||theta||^2 */
-    double support_ad;         /* unweighted mean L_AD of the support sets before the inner loop */
-    double mean_weight;        /* of support and query */
-    double share_below_one;    /* patches with w < 1 */
-    double det_sigma;          /* Eq. 8 */
-    double lambda_ratio;       /* lambda / lambda0, Eq. 9 */
-    double inner_shift;        /* |theta' - theta| / |theta|, mean over tasks */
-    double support_drop;       /* L_total of a support set before minus after the inner loop; every 10th step */
-    double meta_cosine;        /* of the exact and the first-order meta-gradient */
-    double gradient_adaptor;   /* Euclidean norms of the gradient's groups */
-    double gradient_discriminator;
-    double images_per_second, seconds, seconds_left;
-} cz_train_step;
-/* A non-zero return cancels the training (CZ_E_CANCELLED). */
-typedef int (*cz_train_step_fn)(void *ctx, const cz_train_step *step);
-
-typedef struct cz_train_options {
-    size_t struct_size;
-    const char *method;               /* "simplenet" (plain) or "cozad" */
-    const char *detector;             /* "simplenet" */
-    const char *taps;                 /* "layer2,layer3" */
-    size_t image_width, image_height; /* network input, 256 x 256 */
-    cz_fit fit;
-    size_t resize;               /* short side before the centre cut of CZ_FIT_CROP; 0: min(width, height) */
-    cz_roi roi;                  /* stored in the model */
-    const cz_image *ignore_mask; /* GRAY8; pixels >= 128 are not inspected; scaled to the region; NULL: none */
-    size_t feature_width;        /* D, 1536 */
-    double feature_scale;        /* 0: as the backbone's metadata says (MATH.md section 2) */
-    double feature_rms;          /* rho, 0.245 */
-    size_t hidden_width;         /* K, 1024 */
-    size_t epochs;               /* 40 */
-    size_t batch;                /* images a step, for "cozad" images a task; 16 */
-    size_t patches_per_image;    /* random patches an image an epoch; 0: all; 128 */
-    double noise_std;            /* sigma of Eq. 15, 0.015 */
-    double margin_positive, margin_negative; /* th+ 0.5, th- -0.5 (Eq. 16) */
-    double lr_adaptor, lr_discriminator;     /* 1e-4, 2e-4 */
-    int simplenet_compat;                    /* the public SimpleNet code's optimiser and biases */
-    size_t top_k;                            /* image score = mean of the k largest patch scores; 1 */
-    uint64_t seed;
-    size_t threads; /* 0: all the process may use */
-    cz_precision precision;
-    cz_cache_options cache;
-    cz_progress_fn progress;
-    cz_log_fn log;
-    void *ctx; /* of all callbacks */
-    cz_cozad_options cozad;
-    cz_train_step_fn step; /* NULL: none */
-    /* A file that a stopped training can be resumed from: written every `checkpoint_every` steps (0: only when cancelled or
-     * diverged) and removed by the caller once the model is safe. NULL: none. */
-    const char *checkpoint;
-    size_t checkpoint_every;
-    int resume; /* go on from `checkpoint` when it is there: same options, photos and threads give the same model, bit for
-                   bit. A checkpoint of other options or photos is CZ_E_MODEL. */
-    size_t
-        quantise_images; /* photos that the ranges for int8 are measured on, 32; 0: none, the model cannot be run in int8 */
-} cz_train_options;
-/* Fills in the defaults named above. */
-CZ_API void cz_train_options_init(cz_train_options *options);
-
 /* ---- models ------------------------------------------------------------------------------------------------- */
 
 typedef struct cz_model cz_model;
 
-/* Trains on normal images. CZ_E_NO_IMAGES when none could be read. Same seed, same thread count: same model, byte for
- * byte. */
-CZ_API cz_status cz_train(cz_backbone *backbone, const cz_image_source *images, const cz_train_options *options,
-                          cz_model **out);
-typedef struct cz_adapt_options {
-    size_t struct_size;
-    size_t steps;             /* inner-loop steps, 0: the model's own inner_steps */
-    double inner_lr;          /* 0: the model's own */
-    size_t patches_per_image; /* a step; 0: all; 128 */
-    uint64_t seed;
-    size_t threads;
-    cz_cache_options cache;
-    cz_progress_fn progress;
-    cz_log_fn log;
-    void *ctx;
-    cz_precision precision; /* CZ_PRECISION_MODEL */
-} cz_adapt_options;
-CZ_API void cz_adapt_options_init(cz_adapt_options *options);
+/* Training and adapting. */
+#include "cozad/cozad_train.h"
 
-/* Losses of the support set before and after. */
-typedef struct cz_adapt_report {
-    size_t images;
-    double loss_before, loss_after; /* L_total */
-    double ad_before, ad_after;     /* unweighted mean L_AD */
-    double mean_weight;             /* after */
-} cz_adapt_report;
-
-/* Inner-loop steps (paper Eq. 11) of a trained model on a few photos of a new product, possibly contaminated; batch-norm
- * statistics are recomputed on them. `model` stays as it is. */
-CZ_API cz_status cz_adapt(const cz_model *model, const cz_image_source *images, const cz_adapt_options *options,
-                          cz_model **out, cz_adapt_report *report);
 /* Opens a model file. `backbone` may be NULL: then weights are looked for by the SHA-256 stored in the model. A backbone
  * other than the model's own is CZ_E_WEIGHTS. */
 CZ_API cz_status cz_model_open(const char *path, cz_backbone *backbone, cz_model **out);
@@ -441,6 +303,9 @@ typedef struct cz_calibrate_options {
     void *ctx;
     cz_precision precision;                       /* the calibrated model's own from then on; CZ_PRECISION_MODEL */
     size_t tile_width, tile_height, tile_overlap; /* as in cz_session_options; a calibration belongs to them too */
+    /* CZ_RULE_FPR: the photos are not sorted, and at most this share of them shows a defect, 0 … 0.5; 0: all are normal. The promise is
+     * a weaker one (docs/calibration.md). */
+    double contamination;
 } cz_calibrate_options;
 CZ_API void cz_calibrate_options_init(cz_calibrate_options *options);
 
@@ -454,6 +319,9 @@ typedef struct cz_calibration {
     const float *scores; /* [count] of the normal photos, ascending; belongs to the model */
     size_t count;
     size_t trained_on; /* photos of them that the model had learnt from */
+    /* From unlabelled photos: `promise` then holds whatever the defective ones among them score, and `separated` is what it would be
+     * if they score highest. 0 and NaN for normal photos. */
+    double contamination, separated;
 } cz_calibration;
 
 typedef struct cz_calibration_report {
@@ -465,6 +333,7 @@ typedef struct cz_calibration_report {
     size_t order;               /* CZ_RULE_FPR: the threshold is the order-th smallest score */
     size_t needed;              /* CZ_RULE_FPR: images that the target needs at the least */
     double value;               /* CZ_RULE_F1: F1; CZ_RULE_COST: cost; both on these very photos */
+    size_t discounted;          /* unlabelled photos: the highest scores that were set aside as possibly defective */
 } cz_calibration_report;
 
 /* Scores normal photos that were held out from training and makes a copy of the model that decides. `model` stays as it is; a

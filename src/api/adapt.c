@@ -68,6 +68,7 @@ static cz_status read_settings(adapter *a)
     const json_t *stored = json_object_get(json_object_get(m->meta, "training"), "cozad");
     if (stored == NULL) tell(a, "the model was not trained by method cozad: it is adapted with that method's defaults");
     CZ_TRY(cz_cozad_options_read(stored, &a->settings));
+    if (stored == NULL && m->head->embed_width == 0) a->settings.contrast = 0;
     CZ_TRY(cz_cozad_objective(&a->settings, m->head->config.noise_std, m->top_k, &a->objective));
     const bool reptile = strcmp(a->settings.meta_gradient, "reptile") == 0;
     a->steps = a->options->steps > 0 ? a->options->steps : a->settings.inner_steps;
@@ -229,7 +230,7 @@ static cz_status run(adapter *a, const cz_image_source *images)
                                       .source = images,
                                       .taps = a->model->taps,
                                       .prep = &a->model->prep,
-                                      .width = a->model->head->config.width,
+                                      .width = a->model->feature_width,
                                       .threads = o->threads,
                                       .precision = a->precision,
                                       .quant = &a->model->quant,
@@ -239,9 +240,11 @@ static cz_status run(adapter *a, const cz_image_source *images)
                                       .ctx = o->ctx};
     CZ_TRY(cz_patch_set_create(&patches, &a->patches));
     a->patches.scale = a->model->feature_scale;
+    if (a->model->image_level) CZ_TRY(cz_patch_set_use_images(&a->patches));
     CZ_TRY(prepare(a));
     CZ_TRY(inner_loop(a));
-    CZ_TRY(cz_patch_set_statistics(&a->patches, a->model, a->features));
+    /* What a pass before training has measured is part of what the inner loop was prepared for. */
+    if (!a->model->head->ops->pass_first) CZ_TRY(cz_patch_set_statistics(&a->patches, a->model, a->features));
     CZ_TRY(cz_patch_set_score_scale(&a->patches, a->model, a->features));
     CZ_TRY(describe(a));
 out:

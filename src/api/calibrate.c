@@ -54,7 +54,7 @@ typedef struct calibrator {
     size_t done, total;
     char named[512]; /* the first photos that were trained on */
     size_t named_count;
-    cz_order_threshold order;
+    cz_unlabelled_threshold order; /* CZ_RULE_FPR */
     double threshold;
     cz_calibration_report report;
 } calibrator;
@@ -304,14 +304,15 @@ static cz_status find_threshold(calibrator *c)
     if (c->abnormal.count > 0) qsort(c->abnormal.scores, c->abnormal.count, sizeof *c->abnormal.scores, ascending);
     switch (o->rule) {
     case CZ_RULE_FPR:
-        CZ_TRY(cz_threshold_fpr(normal->scores, normal->count, o->target, o->confidence, &c->order));
+        CZ_TRY(cz_threshold_unlabelled(normal->scores, normal->count, o->contamination, o->target, o->confidence,
+                                       &c->order));
         c->threshold = c->order.value;
-        if (o->strict && c->order.promise > o->target) {
+        if (o->strict && c->order.separated > o->target) {
             status = cz_fail(CZ_E_ARG,
                              "at most %.4g %% with %.4g %% confidence needs %zu images, you gave %zu: the best I can "
                              "promise is %.2g %%",
                              100.0 * o->target, 100.0 * o->confidence, c->order.needed, normal->count,
-                             100.0 * c->order.promise);
+                             100.0 * c->order.separated);
         }
         return status;
     case CZ_RULE_IQR:
@@ -357,6 +358,11 @@ static cz_status describe(calibrator *c)
         failed |= json_object_set_new(json, "confidence", json_real(o->confidence));
         failed |= json_object_set_new(json, "promise", json_real(c->order.promise));
         failed |= json_object_set_new(json, "order", json_integer((json_int_t)c->order.order));
+        if (o->contamination > 0.0) {
+            failed |= json_object_set_new(json, "contamination", json_real(o->contamination));
+            failed |= json_object_set_new(json, "discounted", json_integer((json_int_t)c->order.discounted));
+            failed |= json_object_set_new(json, "promise_if_separated", json_real(c->order.separated));
+        }
     }
     if (!failed && o->rule == CZ_RULE_COST) {
         failed |= json_object_set_new(json, "cost_miss", json_real(o->cost_miss));
@@ -392,6 +398,7 @@ static cz_status finish_model(calibrator *c)
     c->report.abnormal = c->abnormal.count;
     c->report.order = c->order.order;
     c->report.needed = c->order.needed;
+    c->report.discounted = c->order.discounted;
     c->report.calibration = c->model->calibration->known;
 out:
     return status;
@@ -465,6 +472,10 @@ static cz_status check_options(const cz_calibrate_options *o)
         return cz_fail(CZ_E_ARG, "a target false-positive rate of %g is not between 0 and 1", o->target);
     if (o->rule == CZ_RULE_FPR && !(o->confidence > 0.0 && o->confidence < 1.0))
         return cz_fail(CZ_E_ARG, "a confidence of %g is not between 0 and 1", o->confidence);
+    if (!(o->contamination >= 0.0 && o->contamination <= 0.5))
+        return cz_fail(CZ_E_ARG, "a contamination of %g is not between 0 and 0.5", o->contamination);
+    if (o->contamination > 0.0 && o->rule != CZ_RULE_FPR)
+        return cz_fail(CZ_E_ARG, "the rule %s knows no contamination", cz_threshold_rule_name(o->rule));
     if (o->rule == CZ_RULE_COST &&
         (!(o->cost_miss > 0.0 && o->cost_alarm > 0.0) || !isfinite(o->cost_miss) || !isfinite(o->cost_alarm)))
         return cz_fail(CZ_E_ARG, "costs of %g for a miss and %g for an alarm are not positive numbers", o->cost_miss,

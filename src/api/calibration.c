@@ -62,11 +62,16 @@ static cz_status read_rule(const json_t *json, cz_calibration *c)
     while (name != NULL && rule < RULES && strcmp(rules[rule], name) != 0) rule++;
     if (name == NULL || rule == RULES) return cz_fail(CZ_E_MODEL, "model: \"calibration.rule\" is not a known rule");
     c->rule = (cz_threshold_rule)rule;
-    c->target = c->confidence = c->promise = (double)NAN;
+    c->target = c->confidence = c->promise = c->separated = (double)NAN;
+    c->contamination = 0.0;
     if (c->rule == CZ_RULE_FPR) {
         CZ_TRY(get_real(json, "target", 0.0, 1.0, &c->target));
         CZ_TRY(get_real(json, "confidence", 0.0, 1.0, &c->confidence));
         CZ_TRY(get_real(json, "promise", 0.0, 1.0, &c->promise));
+    }
+    if (c->rule == CZ_RULE_FPR && json_object_get(json, "contamination") != NULL) {
+        CZ_TRY(get_real(json, "contamination", 0.0, 0.5, &c->contamination));
+        CZ_TRY(get_real(json, "promise_if_separated", 0.0, 1.0, &c->separated));
     }
     const double most = 1e300;
     CZ_TRY(get_real(json, "threshold", -most, most, &c->threshold));

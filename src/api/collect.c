@@ -46,7 +46,8 @@ static void note_failure(job *j, size_t index, cz_status status)
         return;
     }
     const cz_image_source *source = j->options->source;
-    const char *name = source->name != NULL ? source->name(source->ctx, index) : "";
+    const char *given = source->name != NULL ? source->name(source->ctx, index) : NULL;
+    const char *name = given != NULL ? given : "";
     const bool named = name[0] != '\0' && strstr(reason, name) != NULL;
     char line[1200];
     (void)snprintf(line, sizeof line, "%s%s%s; skipped", named ? "" : name, named || name[0] == '\0' ? "" : ": ",

@@ -213,7 +213,7 @@ cz_status cz_precision_measure_model(cz_model *model, cz_precision precision, co
     own.backbone = model->backbone;
     own.taps = model->taps;
     own.prep = &model->prep;
-    own.width = model->head->config.width;
+    own.width = model->feature_width;
     CZ_TRY(cz_precision_measure(&own, &facts));
     CZ_TRY(cz_precision_store(model, &facts));
     CZ_TRY(cz_model_refresh_json(model));

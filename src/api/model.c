@@ -2,7 +2,9 @@
 #include "api/model.h"
 
 #include "api/calibration.h"
+#include "api/head_settings.h"
 #include "api/precision.h"
+#include "api/training_photos.h"
 #include "tensor/tensors.h"
 #include "util/alloc.h"
 
@@ -181,6 +183,8 @@ static cz_status read_head(const json_t *meta, const cz_tensors *tensors, cz_mod
     CZ_TRY(get_real(scores, "median", &m->score_median));
     CZ_TRY(get_real(scores, "max", &m->score_max));
     config.simplenet_compat = json_is_true(json_object_get(head, "simplenet_compat"));
+    m->feature_width = config.width;
+    CZ_TRY(cz_head_settings_read(head, m, &config));
     CZ_TRY(cz_head_create(m->detector, &config, &m->head));
     /* The file must hold as many floats as the settings ask for before that much memory is taken. */
     size_t floats = 0;
@@ -272,6 +276,7 @@ cz_status cz_model_parse(const uint8_t *data, size_t size, cz_model **out)
     CZ_TRY(keep_extra(tensors, m));
     CZ_TRY(cz_precision_read(m));
     CZ_TRY(cz_calibration_read(m));
+    CZ_TRY(cz_training_photos_check(m));
     CZ_TRY(cz_model_refresh_json(m));
     *out = m;
     m = NULL;

@@ -21,6 +21,8 @@ struct cz_model {
     float *params, *state;
     cz_prep prep;
     char *taps, *detector;
+    size_t feature_width; /* D of a patch; the head's own width is another where a sample is an image */
+    bool image_level;     /* a sample is an image's descriptor (features/descriptor.h): a score, no map */
     char *backbone_name, *backbone_sha256;
     double feature_scale;
     double score_median, score_max; /* patch scores of the training photos */

@@ -78,6 +78,8 @@ void cz_patch_set_free(cz_patch_set *p)
     cz_pooler_destroy(p->pooler);
     cz_free(p->scratch);
     cz_free(p->rows);
+    cz_descriptor_destroy(p->descriptor);
+    cz_free(p->patches);
     memset(p, 0, sizeof *p);
     p->set.file = -1;
 }
@@ -100,25 +102,50 @@ static void pool(cz_patch_set *p, size_t image, size_t count, float *out)
     cz_feature_set_release_pages(&p->set, image);
 }
 
+static size_t cells(const cz_patch_set *p)
+{
+    return cz_pooler_grid_h(p->pooler) * cz_pooler_grid_w(p->pooler);
+}
+
+cz_status cz_patch_set_use_images(cz_patch_set *p)
+{
+    cz_status status;
+    size_t floats;
+    if (!cz_mul_size(cells(p), p->width, &floats)) return cz_fail(CZ_E_MEMORY, "an image's patches are too large");
+    p->patches = cz_alloc_array(floats, sizeof *p->patches);
+    if (p->patches == NULL) return CZ_E_MEMORY;
+    CZ_TRY(cz_descriptor_create(p->width, cz_pooler_grid_w(p->pooler), cz_pooler_grid_h(p->pooler), &p->descriptor));
+    p->width = cz_descriptor_width(p->width);
+    p->grid = 1;
+out:
+    return status;
+}
+
 size_t cz_patch_set_whole(cz_patch_set *p, size_t image, float *out)
 {
     const cz_feature_item *item = &p->set.items[image];
     size_t count = 0;
-    for (size_t i = 0; i < p->grid; i++) {
+    for (size_t i = 0; i < cells(p); i++) {
         if (item->valid[i]) p->rows[count++] = i;
     }
-    pool(p, image, count, out);
-    return count;
+    pool(p, image, count, p->descriptor != NULL ? p->patches : out);
+    if (p->descriptor == NULL) return count;
+    cz_descriptor_begin(p->descriptor);
+    cz_descriptor_add(p->descriptor, p->patches, p->rows, count);
+    (void)cz_descriptor_end(p->descriptor, out); /* a photo without inspected patches is not in the set */
+    p->rows[0] = 0;
+    return 1;
 }
 
 size_t cz_patch_set_count(const cz_patch_set *p, size_t image, size_t wanted)
 {
-    const size_t valid = p->set.items[image].valid_count;
+    const size_t valid = p->descriptor != NULL ? 1 : p->set.items[image].valid_count;
     return wanted == 0 || wanted > valid ? valid : wanted;
 }
 
 size_t cz_patch_set_sample(cz_patch_set *p, size_t image, size_t wanted, cz_rng *rng, float *out)
 {
+    if (p->descriptor != NULL) return cz_patch_set_whole(p, image, out);
     const cz_feature_item *item = &p->set.items[image];
     const size_t count = cz_patch_set_count(p, image, wanted);
     cz_rng_choose(rng, item->valid_count, count, p->rows);
@@ -148,6 +175,7 @@ cz_status cz_patch_set_statistics(cz_patch_set *p, cz_model *m, float *features)
 {
     cz_status status;
     cz_head_pass *pass = NULL;
+    if (m->head->ops->pass_begin == NULL) return CZ_OK;
     CZ_TRY(cz_head_pass_begin(m->head, m->params, &pass));
     for (size_t i = 0; i < p->set.count; i++) {
         CZ_TRY(cz_patch_set_report(p, "statistics", i, p->set.count, ""));

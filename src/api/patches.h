@@ -6,6 +6,7 @@
 
 #include "api/feature_set.h"
 #include "api/model.h"
+#include "features/descriptor.h"
 #include "util/rng.h"
 
 typedef struct cz_patch_options {
@@ -13,7 +14,7 @@ typedef struct cz_patch_options {
     const cz_image_source *source;
     const char *taps;
     const cz_prep *prep; /* must outlive the set */
-    size_t width;        /* D */
+    size_t width;        /* D of a patch */
     size_t threads;      /* 0: all the process may use */
     cz_precision precision;
     const cz_quant *quant; /* for int8, else NULL */
@@ -27,18 +28,22 @@ typedef struct cz_patch_set {
     cz_feature_set set;
     cz_extractor *extractor;
     cz_pooler *pooler;
-    size_t grid, width; /* P of a whole image, D */
+    size_t grid, width; /* samples of a whole image (its patches), and their width D */
     double scale;       /* the features are multiplied by it; 1 until the caller sets it */
     size_t skipped;     /* photos that could not be read */
     cz_progress_fn progress;
     void *ctx;
     float *scratch;
-    size_t *rows; /* [grid] */
+    size_t *rows;              /* [P] places of the last photo's samples */
+    cz_descriptor *descriptor; /* NULL: a sample is a patch; else it is an image (features/descriptor.h) */
+    float *patches;            /* [P, D] of the image that is being described */
 } cz_patch_set;
 
 /* Computes (or finds in the feature store) the features of every photo of the source. */
 cz_status cz_patch_set_create(const cz_patch_options *options, cz_patch_set *out);
 void cz_patch_set_free(cz_patch_set *p);
+/* From now on every image is one sample, its descriptor: grid is 1, width is the descriptor's. */
+cz_status cz_patch_set_use_images(cz_patch_set *p);
 /* All inspected patches of one photo; out: room for [grid, D]. Returns how many. OpenMP. */
 size_t cz_patch_set_whole(cz_patch_set *p, size_t image, float *out);
 /* How many patches `wanted` (0: all) means for one photo. */
@@ -48,8 +53,8 @@ size_t cz_patch_set_sample(cz_patch_set *p, size_t image, size_t wanted, cz_rng 
 /* Root mean square of all features of all photos; features: scratch of [grid, D]. */
 double cz_patch_set_rms(cz_patch_set *p, float *features);
 
-/* Running statistics of the model's head at its parameters over all patches (docs/math.md section 3), and the ends of its
- * colour scale (cz_model_scale). features: scratch of [grid, D]. */
+/* The head's full pass at its parameters over all patches (running statistics, docs/math.md section 3; nothing for heads without
+ * one), and the ends of its colour scale (cz_model_scale). features: scratch of [grid, D]. */
 cz_status cz_patch_set_statistics(cz_patch_set *p, cz_model *model, float *features);
 cz_status cz_patch_set_score_scale(cz_patch_set *p, cz_model *model, float *features);
 

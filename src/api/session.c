@@ -17,8 +17,7 @@ void cz_session_close(cz_session *s)
     cz_free(s->outputs);
     cz_extractor_destroy(s->extractor);
     cz_free(s->extracted);
-    cz_composed_destroy(s->composed);
-    cz_pooler_destroy(s->pooler);
+    cz_scorer_destroy(s->scorer);
     cz_score_map_destroy(s->mapper);
     cz_free(s->sorted);
     cz_free(s->valid);
@@ -28,23 +27,18 @@ void cz_session_close(cz_session *s)
     cz_free(s);
 }
 
-static cz_status make_head(cz_session *s)
+static cz_status make_scorer(cz_session *s)
 {
     cz_status status;
-    cz_composition composition;
-    memset(&composition, 0, sizeof composition);
     cz_tap_shape shapes[CZ_MAX_TAPS];
     const size_t taps = cz_extractor_taps(s->extractor);
     for (size_t i = 0; i < taps; i++) shapes[i] = *cz_extractor_shape(s->extractor, i);
-    CZ_TRY(cz_pooler_create(shapes, taps, s->model->head->config.width, &s->pooler));
-    CZ_TRY(cz_head_compose(s->model->head, s->model->params, s->model->state, &composition));
-    const cz_composed_options options = {shapes, 1, s->threads, s->precision};
-    CZ_TRY(cz_composed_create(&composition, s->pooler, &options, &s->composed));
-    s->grid_w = cz_pooler_grid_w(s->pooler);
-    s->grid_h = cz_pooler_grid_h(s->pooler);
+    const cz_scorer_options options = {s->model, shapes, taps, s->threads, s->precision};
+    CZ_TRY(cz_scorer_create(&options, &s->scorer));
+    s->grid_w = cz_scorer_grid_w(s->scorer);
+    s->grid_h = cz_scorer_grid_h(s->scorer);
     s->grid = s->grid_w * s->grid_h;
 out:
-    cz_composition_free(&composition);
     return status;
 }
 
@@ -125,7 +119,7 @@ cz_status cz_session_open(const cz_model *model, const cz_session_options *optio
                                           .log = o->log,
                                           .ctx = o->ctx};
     CZ_TRY(cz_extractor_create(model->backbone, &extract, &s->extractor));
-    CZ_TRY(make_head(s));
+    CZ_TRY(make_scorer(s));
     CZ_TRY(make_buffers(s));
     if (s->map_kind != CZ_MAP_NONE) {
         CZ_TRY(cz_score_map_create(s->grid_w, s->grid_h, s->prep.width, s->prep.height, &s->mapper));
@@ -138,19 +132,11 @@ out:
     return status;
 }
 
-cz_status cz_session_raw_scores(cz_session *s, const cz_extracted *what, float *scores)
+cz_status cz_session_raw_scores(cz_session *s, const cz_extracted *what, const uint8_t *valid, float *scores)
 {
-    cz_status status;
     const uint16_t *maps[CZ_MAX_TAPS];
-    double start = cz_now_ms();
     cz_extractor_maps(s->extractor, what->values, maps);
-    CZ_TRY(cz_composed_pool(s->composed, maps, 1, (float)s->model->feature_scale));
-    s->timing.pooling += cz_now_ms() - start;
-    start = cz_now_ms();
-    CZ_TRY(cz_composed_scores(s->composed, scores));
-    s->timing.head += cz_now_ms() - start;
-out:
-    return status;
+    return cz_scorer_run(s->scorer, maps, valid, scores, &s->timing);
 }
 
 /* From one image's maps to its result. */
@@ -159,8 +145,8 @@ static cz_status finish(cz_session *s, const cz_extracted *what, cz_output *o, c
     cz_status status;
     memset(result, 0, sizeof *result);
     CZ_TRY(cz_session_make_room(s, o, s->grid_w, s->grid_h));
-    CZ_TRY(cz_session_raw_scores(s, what, o->patches));
     cz_prep_valid(&s->prep, &what->geometry, s->grid_w, s->grid_h, s->valid);
+    CZ_TRY(cz_session_raw_scores(s, what, s->valid, o->patches));
     o->geometry = what->geometry;
     o->input_w = s->prep.width;
     o->input_h = s->prep.height;

@@ -6,10 +6,10 @@
 
 #include "api/extract.h"
 #include "api/model.h"
+#include "api/scorer.h"
 #include "api/tiles.h"
 #include "calibrate/score_map.h"
 #include "cozad/cozad_eval.h"
-#include "heads/compose.h"
 
 /* What one image of a call gets; kept until the session's next call. */
 typedef struct cz_output {
@@ -33,8 +33,8 @@ typedef struct cz_output {
 
 struct cz_session {
     cz_model *model;
-    cz_prep prep;      /* the model's own, or with what the options replace */
-    cz_prep tile_prep; /* with tiles: the same for a tile by itself, without region and mask */
+    cz_prep prep;           /* the model's own, or with what the options replace */
+    cz_prep tile_prep;      /* with tiles: the same for a tile by itself, without region and mask */
     cz_precision precision; /* that it computes in */
     size_t threads, batch, grid_w, grid_h, grid;
     cz_map_kind map_kind;
@@ -42,8 +42,7 @@ struct cz_session {
     size_t region_area;
     cz_extractor *extractor;
     cz_extracted *extracted; /* [batch] */
-    cz_pooler *pooler;
-    cz_composed *composed;
+    cz_scorer *scorer;
     cz_score_map *mapper;
     float *sorted;  /* [sorted_room] for the mean of the top k */
     uint8_t *valid; /* [valid_room] of the grid of the image in work */
@@ -60,8 +59,8 @@ struct cz_session {
     cz_timing timing;
 };
 
-/* The network's raw patch scores of one image that was extracted: scores [s->grid]. */
-cz_status cz_session_raw_scores(cz_session *s, const cz_extracted *what, float *scores);
+/* The detector's raw patch scores of one image that was extracted: valid, scores [s->grid]. */
+cz_status cz_session_raw_scores(cz_session *s, const cz_extracted *what, const uint8_t *valid, float *scores);
 
 /* Room for a grid in `o` and s->valid. */
 cz_status cz_session_make_room(cz_session *s, cz_output *o, size_t grid_w, size_t grid_h);

@@ -124,10 +124,10 @@ static cz_status take_tile(const work *w, size_t column, size_t row, const cz_ex
     const size_t size[2] = {w->x.size, w->y.size}, input[2] = {s->prep.width, s->prep.height};
     const cz_geometry g = make_geometry(w, w->region.x + cz_tile_start(&w->x, column),
                                         w->region.y + cz_tile_start(&w->y, row), size, input);
-    const cz_status status = cz_session_raw_scores(s, what, s->tile_scores);
+    cz_prep_valid(&s->prep, &g, s->grid_w, s->grid_h, s->tile_valid);
+    const cz_status status = cz_session_raw_scores(s, what, s->tile_valid, s->tile_scores);
     if (status != CZ_OK) return status;
     const double start = cz_now_ms();
-    cz_prep_valid(&s->prep, &g, s->grid_w, s->grid_h, s->tile_valid);
     cz_tile_blend_add(s->blend, column, row, s->tile_scores, s->tile_valid, w->o->patches, s->valid);
     s->timing.head += cz_now_ms() - start;
     return CZ_OK;

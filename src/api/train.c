@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cz_train: features once, then a method's epochs over random patches of them (docs/math.md sections 1 to 6). */
-#include "api/cozad_settings.h"
+/* cz_train: features once, then a method's epochs over random patches of them (docs/math.md sections 1 to 7). */
+#include "api/exclude.h"
 #include "api/measure.h"
 #include "api/train_describe.h"
+#include "api/train_settings.h"
 #include "api/trainer.h"
+#include "api/training_photos.h"
 #include "backbone/quantise.h"
 #include "engine/engine.h"
 #include "util/alloc.h"
@@ -14,101 +16,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-void cz_train_options_init(cz_train_options *o)
-{
-    memset(o, 0, sizeof *o);
-    o->struct_size = sizeof *o;
-    o->method = "simplenet";
-    o->detector = "simplenet";
-    o->taps = "layer2,layer3";
-    o->image_width = o->image_height = 256;
-    o->fit = CZ_FIT_SQUASH;
-    o->feature_width = 1536;
-    o->feature_rms = 0.245;
-    o->hidden_width = 1024;
-    o->epochs = 40;
-    o->batch = 16;
-    o->patches_per_image = 128;
-    o->noise_std = 0.015;
-    o->margin_positive = 0.5;
-    o->margin_negative = -0.5;
-    o->lr_adaptor = 1e-4;
-    o->lr_discriminator = 2e-4;
-    o->top_k = 1;
-    o->cache = (cz_cache_options)CZ_CACHE_OPTIONS_INIT;
-    cz_cozad_options_init(&o->cozad);
-    o->checkpoint_every = 50;
-    o->quantise_images = CZ_QUANTISE_IMAGES;
-}
-
-void cz_cozad_options_init(cz_cozad_options *o)
-{
-    *o = (cz_cozad_options){
-        .struct_size = sizeof *o,
-        .scl = 1,
-        .data_uncertainty = 1,
-        .model_uncertainty = 1,
-        .confidence_unit = "patch",
-        .weight_anchor = "median",
-        .weight_floor = 1e-3,
-        .weight_window = 65536,
-        .kappa = 1.5,
-        .gamma = 1.0,
-        .lambda0 = 5e-6,
-        .uncertainty_pairs = 10,
-        .uncertainty_scale = "relative",
-        .det_max = 100.0,
-        .decay = "matrices",
-        .loss_reduction = "mean",
-        .contrast = 1,
-        .lambda_cont = 1.0,
-        .knn = 5,
-        .temperature = 0.1,
-        .contrast_chunk = 256,
-        .contrast_in = "both",
-        .meta = 1,
-        .meta_gradient = "exact",
-        .tasks = 4,
-        .inner_lr = 3e-3,
-        .query_share = 0.3,
-        .balance = 1,
-    };
-}
-
-static const struct {
-    const char *name;
-    cz_status (*run)(cz_trainer *t);
-} methods[] = {{"simplenet", cz_train_plain}, {"cozad", cz_train_cozad}};
-
-enum { METHODS = sizeof methods / sizeof methods[0] };
-
-static cz_status check_options(const cz_train_options *o)
-{
-    if (o->struct_size < sizeof *o)
-        return cz_fail(CZ_E_ARG, "cz_train_options: unknown struct_size %zu", o->struct_size);
-    bool known = false;
-    for (size_t i = 0; i < METHODS; i++) known = known || strcmp(o->method, methods[i].name) == 0;
-    if (!known) return cz_fail(CZ_E_ARG, "method \"%s\" is not one of: simplenet, cozad", o->method);
-    if (strcmp(o->detector, "simplenet") != 0) {
-        return cz_fail(CZ_E_ARG, "detector \"%s\" is not one of: simplenet", o->detector);
-    }
-    if (o->image_width < 32 || o->image_height < 32 || o->image_width > 8192 || o->image_height > 8192) {
-        return cz_fail(CZ_E_ARG, "image size %zux%zu is not within 32 … 8192", o->image_width, o->image_height);
-    }
-    if (o->epochs == 0 || o->epochs > 1000000) return cz_fail(CZ_E_ARG, "%zu epochs", o->epochs);
-    if (o->batch == 0 || o->batch > 65536) return cz_fail(CZ_E_ARG, "a batch of %zu", o->batch);
-    if (!(o->noise_std >= 0.0) || o->noise_std > 1e6) return cz_fail(CZ_E_ARG, "noise_std %g", o->noise_std);
-    const cz_status status = cz_precision_check(o->precision);
-    if (status != CZ_OK) return status;
-    if (o->precision == CZ_PRECISION_MODEL)
-        return cz_fail(CZ_E_ARG, "precision \"model\" is for models that are trained already");
-    if (o->precision == CZ_PRECISION_INT8 && o->quantise_images == 0)
-        return cz_fail(CZ_E_ARG, "training in int8 needs photos that ranges are measured on (quantise_images)");
-    if (o->top_k == 0) return cz_fail(CZ_E_ARG, "top_k is at least 1");
-    if (!(o->feature_scale >= 0.0) || !(o->feature_rms > 0.0)) return cz_fail(CZ_E_ARG, "a feature scale below 0");
-    return strcmp(o->method, "cozad") == 0 ? cz_cozad_options_check(&o->cozad) : CZ_OK;
-}
 
 static cz_status make_model(cz_trainer *t, cz_backbone *backbone)
 {
@@ -132,17 +39,9 @@ static cz_status make_head(cz_trainer *t)
     cz_status status;
     cz_model *m = t->model;
     cz_head_config config;
-    cz_head_config_init(&config);
-    config.width = o->feature_width;
-    config.hidden = o->hidden_width;
-    config.noise_std = o->noise_std;
-    config.margin_positive = o->margin_positive;
-    config.margin_negative = o->margin_negative;
-    config.simplenet_compat = o->simplenet_compat != 0;
-    config.weight_both = strcmp(o->method, "cozad") == 0 && o->cozad.weight_both != 0;
-    config.lr_adaptor = o->lr_adaptor;
-    config.lr_discriminator = o->lr_discriminator;
-    config.precision = cz_precision_products(t->precision);
+    cz_train_head_config(o, cz_precision_products(t->precision), &config);
+    m->feature_width = o->feature_width;
+    m->image_level = config.width != o->feature_width;
     CZ_TRY(cz_head_create(o->detector, &config, &m->head));
     m->params = cz_alloc_array(m->head->param_count, sizeof *m->params);
     m->state = cz_alloc_array(m->head->state_count, sizeof *m->state);
@@ -267,6 +166,15 @@ out:
     return status;
 }
 
+/* Its first part speaks for a group of several. */
+static const char *group_name(const cz_head *head, const cz_head_group *group)
+{
+    if (head->groups == 1) return "the detector";
+    for (size_t v = 0; v < head->param_views; v++)
+        if (head->param[v].first == group->first) return head->param[v].name;
+    return head->ops->name;
+}
+
 cz_status cz_trainer_update(cz_trainer *t, double norms[CZ_HEAD_MAX_GROUPS])
 {
     const cz_head *head = t->model->head;
@@ -275,8 +183,7 @@ cz_status cz_trainer_update(cz_trainer *t, double norms[CZ_HEAD_MAX_GROUPS])
         const double sum = cz_dot(values, values, head->group[g].count);
         norms[g] = sqrt(sum);
         if (!isfinite(sum)) {
-            return cz_fail(CZ_E_DIVERGED, "the gradient of %s is not finite",
-                           g == 0 ? "the adaptor" : "the discriminator");
+            return cz_fail(CZ_E_DIVERGED, "the gradient of %s is not finite", group_name(head, &head->group[g]));
         }
     }
     cz_adam_step(&t->adam, t->groups, head->groups, t->model->params, t->grads);
@@ -286,7 +193,7 @@ cz_status cz_trainer_update(cz_trainer *t, double norms[CZ_HEAD_MAX_GROUPS])
     return CZ_OK;
 }
 
-/* Below this many optimiser steps the discriminator has hardly left its starting point (docs/results.md). */
+/* Below this many optimiser steps a detector has hardly left its starting point (docs/results.md). */
 #define FEW_STEPS ((size_t)400)
 
 void cz_trainer_warn_of_few_steps(const cz_trainer *t, size_t steps_an_epoch)
@@ -381,6 +288,29 @@ static cz_status describe(cz_trainer *t)
     return cz_train_describe(t->model, &facts);
 }
 
+/* A share of photos above which the bulk may no longer be the normal ones. */
+#define MANY_APART 0.25
+
+/* How far each photo is trusted now that the model is what it is (docs/inspect.md). */
+static cz_status judge_photos(cz_trainer *t)
+{
+    cz_confidence c;
+    cz_status status = cz_confidence_measure(&t->patches, t->model, t->source, t->features, &c);
+    if (status != CZ_OK) return status;
+    if (c.contamination > MANY_APART) {
+        char line[200];
+        (void)snprintf(
+            line, sizeof line,
+            "about %.0f %% of the photos stand apart from the others: with so many the model may have learnt "
+            "from defects; look at them (cozad inspect)",
+            100.0 * c.contamination);
+        tell(t, line);
+    }
+    status = cz_training_photos_store(t->model, t->options, t->source, &t->patches.set, &c, t->left_out);
+    cz_confidence_free(&c);
+    return status;
+}
+
 static cz_status run(cz_trainer *t, cz_backbone *backbone)
 {
     cz_status status;
@@ -404,16 +334,21 @@ static cz_status run(cz_trainer *t, cz_backbone *backbone)
     CZ_TRY(cz_patch_set_create(&patches, &t->patches));
     CZ_TRY(prepare_optimiser(t));
     CZ_TRY(cz_trainer_reserve(t, 0));
+    const cz_head_ops *ops = t->model->head->ops;
     CZ_TRY(measure_scale(t));
+    if (t->model->image_level) {
+        CZ_TRY(cz_patch_set_use_images(&t->patches));
+        CZ_TRY(cz_trainer_reserve(t, 0));
+    }
     CZ_TRY(describe(t)); /* without the figures that training makes */
     make_key(t, t->model->json);
     CZ_TRY(measure_rest(t));
-    for (size_t i = 0; i < METHODS; i++) {
-        if (strcmp(o->method, methods[i].name) == 0) CZ_TRY(methods[i].run(t));
-    }
-    CZ_TRY(cz_patch_set_statistics(&t->patches, t->model, t->features));
+    if (ops->pass_first) CZ_TRY(cz_patch_set_statistics(&t->patches, t->model, t->features));
+    CZ_TRY(cz_train_in_tasks(o->method) ? cz_train_cozad(t) : cz_train_plain(t));
+    if (!ops->pass_first) CZ_TRY(cz_patch_set_statistics(&t->patches, t->model, t->features));
     CZ_TRY(cz_patch_set_score_scale(&t->patches, t->model, t->features));
     CZ_TRY(describe(t));
+    CZ_TRY(judge_photos(t));
     CZ_TRY(cz_precision_store(t->model, &t->measured));
     CZ_TRY(cz_model_refresh_json(t->model));
 out:
@@ -432,17 +367,26 @@ cz_status cz_train(cz_backbone *backbone, const cz_image_source *images, const c
     t.source = images;
     cz_precision_facts_init(&t.measured);
     cz_threads_scope scope = {0};
+    cz_excluding rest = {.index = NULL};
     if (backbone == NULL || images == NULL || options == NULL || out == NULL || images->load == NULL) {
         return cz_fail(CZ_E_ARG, "cz_train: a NULL argument");
     }
     if (images->struct_size < sizeof *images) return cz_fail(CZ_E_ARG, "cz_image_source: unknown struct_size");
-    CZ_TRY(check_options(options));
+    cz_train_options settled;
+    CZ_TRY(cz_train_options_settle(options, &settled));
+    t.options = &settled;
+    if (options->excluded_count > 0) {
+        CZ_TRY(cz_excluding_create(images, options, &rest));
+        t.source = &rest.source;
+        t.left_out = rest.left_out;
+    }
     CZ_TRY(cz_threads_enter(options->threads, &scope));
     CZ_TRY(run(&t, backbone));
     *out = t.model;
     t.model = NULL;
 out:
     free_trainer(&t);
+    cz_excluding_free(&rest);
     cz_threads_leave(&scope);
     return status;
 }

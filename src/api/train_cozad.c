@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Method "cozad": soft confident learning, contrastive learning and meta-learning around the detector (docs/math.md sections 4
- * to 6). */
+/* Methods "cozad" and "comet": soft confident learning, contrastive learning (cozad alone) and meta-learning around any detector
+ * (docs/math.md sections 4 to 7). */
 #include "api/cozad_settings.h"
 #include "api/trainer.h"
 #include "meta/meta.h"
@@ -109,7 +109,7 @@ static cz_status prepare(cozad *c)
     CZ_TRY(cz_cozad_meta(c->o, &c->meta_options));
     CZ_TRY(cz_cozad_uncertainty(c->o, &uncertainty));
     CZ_TRY(cz_uncertainty_init(&c->uncertainty, &uncertainty));
-    if (images < 2) CZ_TRY(cz_fail(CZ_E_NO_IMAGES, "method \"cozad\" needs two photos at least"));
+    if (images < 2) CZ_TRY(cz_fail(CZ_E_NO_IMAGES, "method \"%s\" needs two photos at least", o->method));
     c->batch = o->batch < images ? o->batch : images;
     if (c->batch < 2) c->batch = 2;
     c->tasks = c->o->meta ? c->o->tasks : 1;
@@ -245,7 +245,7 @@ static cz_status tell(cozad *c, size_t step, const cz_meta_report *r, const doub
         .support_drop = r->support_drop,
         .meta_cosine = r->cosine,
         .gradient_adaptor = norms[0],
-        .gradient_discriminator = norms[1],
+        .gradient_discriminator = c->t->model->head->groups > 1 ? norms[1] : (double)NAN,
         .images_per_second = (double)c->seen / seconds,
         .seconds = seconds,
         .seconds_left = seconds / done * (double)(c->t->steps - step - 1),

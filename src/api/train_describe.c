@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/train_describe.h"
 
+#include "api/head_settings.h"
 #include "api/precision.h"
+#include "api/train_settings.h"
 #include "util/sha256.h"
 
 #include <stdio.h>
@@ -29,13 +31,18 @@ static json_t *describe_input(const cz_model *m)
 
 static json_t *describe_head(const cz_model *m, const cz_train_options *o)
 {
-    return json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:I, s:b}", "detector", m->detector, "feature_width",
-                     (json_int_t)o->feature_width, "hidden_width", (json_int_t)o->hidden_width, "noise_std",
-                     o->noise_std, "margin_positive", o->margin_positive, "margin_negative", o->margin_negative,
-                     "top_k", (json_int_t)o->top_k, "simplenet_compat", o->simplenet_compat != 0);
+    json_t *head = json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:I, s:b}", "detector", m->detector, "feature_width",
+                             (json_int_t)o->feature_width, "hidden_width", (json_int_t)o->hidden_width, "noise_std",
+                             o->noise_std, "margin_positive", o->margin_positive, "margin_negative", o->margin_negative,
+                             "top_k", (json_int_t)o->top_k, "simplenet_compat", o->simplenet_compat != 0);
+    if (head != NULL && cz_head_settings_write(m, head) != CZ_OK) {
+        json_decref(head);
+        return NULL;
+    }
+    return head;
 }
 
-/* Every option of method "cozad" under its field's name (docs/math.md sections 4 to 6). */
+/* Every option of methods "cozad" and "comet" under its field's name (docs/math.md sections 4 to 6). */
 static json_t *describe_cozad(const cz_cozad_options *c)
 {
     json_t *scl =
@@ -91,7 +98,8 @@ static json_t *describe_training(const cz_train_facts *f)
                   "lr_discriminator", o->lr_discriminator, "last_epoch_loss", f->loss, "pixels_sha256", hashes);
     json_t *categories = describe_categories(f);
     if (categories != NULL) (void)json_object_set_new(training, "categories", categories);
-    if (strcmp(o->method, "cozad") == 0) (void)json_object_set_new(training, "cozad", describe_cozad(&o->cozad));
+    if (strcmp(o->detector, "flow") == 0) (void)json_object_set_new(training, "lr_flow", json_real(o->flow.lr));
+    if (cz_train_in_tasks(o->method)) (void)json_object_set_new(training, "cozad", describe_cozad(&o->cozad));
     return training;
 }
 

@@ -16,7 +16,8 @@ typedef struct cz_train_facts {
     size_t steps;
 } cz_train_facts;
 
-/* Makes model->meta and json; may be called again. No times and no paths of photos: the same seed gives the same file. */
+/* Makes model->meta and json; may be called again. No times and no paths of photos (training_photos.h adds those at the end): this
+ * is what a checkpoint must agree with. */
 cz_status cz_train_describe(cz_model *model, const cz_train_facts *facts);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Method "simplenet": epochs over random patches of all photos (docs/math.md section 3). */
+/* Plain training of any detector: epochs over random patches of all photos (docs/math.md section 3). */
 #include "api/trainer.h"
 
 #include "api/checkpoint.h"
@@ -39,12 +39,12 @@ static cz_status train_step(plain *p, size_t epoch, size_t step, size_t first, s
         cz_rng rng;
         cz_rng_init(&rng, t->options->seed, CZ_RNG_PATCHES, (uint64_t)epoch * t->patches.set.count + image, 0);
         patches += cz_patch_set_sample(&t->patches, image, t->options->patches_per_image, &rng,
-                                       t->features + patches * m->head->config.width);
+                                       t->features + patches * t->patches.width);
     }
     read_ahead(p, first, count);
     cz_batch batch = {0};
     batch.patches = patches;
-    batch.width = m->head->config.width;
+    batch.width = t->patches.width;
     batch.features = t->features;
     batch.images = 1;
     const cz_head_noise noise = {t->options->seed, step, 0, NULL};
@@ -86,7 +86,7 @@ static cz_status tell(plain *p, size_t epoch, size_t step, size_t images, double
         .support_drop = none,
         .meta_cosine = none,
         .gradient_adaptor = norms[0],
-        .gradient_discriminator = norms[1],
+        .gradient_discriminator = p->t->model->head->groups > 1 ? norms[1] : none,
         .images_per_second = done * (double)images / seconds,
         .seconds = seconds,
         .seconds_left = seconds / done * (double)(p->t->steps - step - 1),

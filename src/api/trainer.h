@@ -23,6 +23,7 @@ typedef struct cz_trainer {
     char key[65];               /* what a checkpoint must agree with */
     double loss;                /* of the last epoch */
     size_t steps;               /* optimiser steps in all */
+    size_t left_out;            /* photos that a person has sorted out */
 } cz_trainer;
 
 /* Patches of one photo that a step uses at the most. */
@@ -38,10 +39,10 @@ void cz_trainer_save_every(cz_trainer *t, const cz_checkpoint *c);
 /* A training that ends before its time: keeps `c` (the last good state) when it was cancelled or diverged, and returns
  * `status` with a message that says so. */
 cz_status cz_trainer_keep(cz_trainer *t, const cz_checkpoint *c, cz_status status);
-/* A line for few optimiser steps, which leave the discriminator near its starting point (docs/results.md). */
+/* A line for few optimiser steps, which leave a detector near its starting point (docs/results.md). */
 void cz_trainer_warn_of_few_steps(const cz_trainer *t, size_t steps_an_epoch);
 
-/* The epochs of each method: parameters, t->loss and t->steps are set. */
+/* The epochs: parameters, t->loss and t->steps are set. */
 cz_status cz_train_plain(cz_trainer *t);
 cz_status cz_train_cozad(cz_trainer *t);
 

@@ -78,6 +78,33 @@ cz_status cz_threshold_fpr(const float *scores, size_t n, double target, double 
     return CZ_OK;
 }
 
+/* Of n images at most m show a defect, so at least n - m are normal. With the k-th smallest of all as threshold, at least k - m of the
+ * normal ones are at or below it wherever the defective ones are: at most n - k normal ones of n - m are above. */
+cz_status cz_threshold_unlabelled(const float *scores, size_t n, double contamination, double target, double confidence,
+                                  cz_unlabelled_threshold *out)
+{
+    cz_order_threshold clean;
+    if (!(contamination >= 0.0 && contamination <= 0.5))
+        return cz_fail(CZ_E_ARG, "a contamination of %g is not between 0 and 0.5", contamination);
+    const double share = floor(contamination * (double)n + 1e-9); /* 0.29 * 100 is 29 */
+    out->discounted = (size_t)share;
+    const cz_status status = cz_threshold_fpr(scores, n - out->discounted, target, confidence, &clean);
+    if (status != CZ_OK) return status;
+    out->value = clean.value;
+    out->order = clean.order;
+    out->separated = clean.promise;
+    out->promise =
+        clean.order > out->discounted ? cz_threshold_promise(n - clean.order, n - out->discounted, confidence) : 1.0;
+    if (out->discounted == 0) out->promise = clean.promise;
+    out->needed = clean.needed;
+    if (clean.needed < SIZE_MAX / 4) {
+        double all = floor((double)clean.needed / (1.0 - contamination) - 1.0);
+        while (all - floor(contamination * all + 1e-9) < (double)clean.needed) all += 1.0;
+        out->needed = (size_t)all;
+    }
+    return CZ_OK;
+}
+
 /* ---- quartiles ---------------------------------------------------------------------------------------------------- */
 
 double cz_quantile(const float *scores, size_t n, double q)

@@ -23,6 +23,20 @@ typedef struct cz_order_threshold {
 /* The smallest of scores [n] whose promise is at most `target`; the largest score when none is. CZ_E_ARG unless n > 0 and target and
  * confidence lie strictly between 0 and 1. */
 cz_status cz_threshold_fpr(const float *scores, size_t n, double target, double confidence, cz_order_threshold *out);
+
+/* Scores of unlabelled images, of which at most `discounted` show a defect (docs/calibration.md). The threshold is that of
+ * cz_threshold_fpr for the n - discounted lowest. */
+typedef struct cz_unlabelled_threshold {
+    double value;
+    size_t order, discounted;
+    double
+        separated; /* with the confidence asked for, the rate is at most this if the `discounted` highest are the defective ones */
+    double promise; /* and at most this whatever the defective ones score */
+    size_t needed;  /* the fewest images for `separated` to reach the target */
+} cz_unlabelled_threshold;
+/* discounted = floor(contamination n). CZ_E_ARG as cz_threshold_fpr, and unless 0 <= contamination <= 1/2. */
+cz_status cz_threshold_unlabelled(const float *scores, size_t n, double contamination, double target, double confidence,
+                                  cz_unlabelled_threshold *out);
 /* Quantile by linear interpolation between order statistics, position q (n - 1). n > 0, 0 <= q <= 1. */
 double cz_quantile(const float *scores, size_t n, double q);
 /* Q3 + 1.5 (Q3 - Q1). n > 0. */

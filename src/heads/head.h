@@ -61,10 +61,10 @@ typedef struct cz_head_config {
                                                 the rest stay in fp32); fresh scores by definition are always fp32 */
     size_t flow_blocks;                      /* flow (docs/math/flow.md): coupling blocks, 8 */
     size_t flow_hidden;                      /* width of their subnets; 0: as many as dimensions */
-    size_t flow_project;                     /* dimensions that features are projected to, 256; 0, or D and more: none */
-    double flow_clamp;                       /* largest |log scale| of a block, 1.9 */
-    double lr_flow;                          /* 2e-4 */
-    uint64_t structure_seed;                 /* flow: of its projection and permutations, which no file holds */
+    size_t flow_project;     /* dimensions that features are projected to, 256; 0, or D and more: none */
+    double flow_clamp;       /* largest |log scale| of a block, 1.9 */
+    double lr_flow;          /* 2e-4 */
+    uint64_t structure_seed; /* flow: of its projection and permutations, which no file holds */
 } cz_head_config;
 /* Fills in the defaults named above. */
 void cz_head_config_init(cz_head_config *config);

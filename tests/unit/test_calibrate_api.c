@@ -199,6 +199,40 @@ static void too_few(void **state)
     assert_null(none);
 }
 
+/* Photos that nobody has sorted: a lower threshold, a weaker promise, both in the file. */
+static void unlabelled(void **state)
+{
+    (void)state;
+    cz_calibrate_options o = with(CZ_RULE_FPR, 0.2), sorted = o;
+    cz_calibration_report r;
+    cz_calibration c, plain;
+    o.contamination = 0.1;
+    cz_model *m = calibrated(NORMAL, &o, &r), *back = NULL, *other = calibrated(NORMAL, &sorted, NULL);
+    assert_int_equal(cz_model_save(m, path_of("u.cozad")), CZ_OK);
+    assert_int_equal(cz_model_open(path_of("u.cozad"), backbone, &back), CZ_OK);
+    assert_int_equal(cz_model_calibration(back, &c), 1);
+    assert_int_equal(cz_model_calibration(other, &plain), 1);
+    assert_true(r.discounted == 3 && c.contamination == 0.1 && c.count == NORMAL);
+    assert_true(c.separated <= 0.2 && c.promise > c.separated && c.promise < 0.45);
+    assert_true(c.threshold <= plain.threshold && plain.contamination == 0.0 && isnan(plain.separated));
+    assert_true(c.threshold == r.calibration.threshold && c.promise == r.calibration.promise);
+    assert_null(strstr(cz_model_json(other), "contamination\": 0.1"));
+    cz_model_close(m);
+    cz_model_close(back);
+    cz_model_close(other);
+    list l = list_of(normal, 10);
+    const cz_image_source source = source_of(&l);
+    cz_model *none = NULL;
+    static const double wrong[] = {-0.1, 0.6};
+    for (size_t i = 0; i < 3; i++) {
+        o.contamination = i < 2 ? wrong[i] : (double)NAN;
+        assert_int_equal(cz_calibrate(model, &source, &o, &none, NULL), CZ_E_ARG);
+    }
+    o.contamination = 0.1;
+    o.rule = CZ_RULE_IQR;
+    assert_int_equal(cz_calibrate(model, &source, &o, &none, NULL), CZ_E_ARG);
+}
+
 static void other_rules(void **state)
 {
     (void)state;
@@ -602,17 +636,12 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(decides),
-        cmocka_unit_test(too_few),
-        cmocka_unit_test(other_rules),
-        cmocka_unit_test(odd_photos),
-        cmocka_unit_test(knows_its_photos),
-        cmocka_unit_test(belongs_together),
-        cmocka_unit_test(drift),
-        cmocka_unit_test(refusals),
-        cmocka_unit_test(hostile_files),
-        cmocka_unit_test(cancels_anywhere),
-        cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(decides),          cmocka_unit_test(too_few),
+        cmocka_unit_test(unlabelled),       cmocka_unit_test(other_rules),
+        cmocka_unit_test(odd_photos),       cmocka_unit_test(knows_its_photos),
+        cmocka_unit_test(belongs_together), cmocka_unit_test(drift),
+        cmocka_unit_test(refusals),         cmocka_unit_test(hostile_files),
+        cmocka_unit_test(cancels_anywhere), cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests_name("calibrate", tests, set_up, tear_down);
 }

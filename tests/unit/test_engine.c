@@ -268,7 +268,8 @@ static void test_refusals(void **state)
     assert_int_equal(cz_net_mark_output(net, input), CZ_E_ARG);
     assert_int_equal(cz_net_max_pool(net, input, &pool, &other), CZ_OK);
     assert_int_equal(cz_net_mark_output(net, other), CZ_OK);
-    assert_int_equal(cz_net_finalise(net, &(cz_net_options){.threads = 1, .precision = (cz_precision)77}), CZ_E_UNSUPPORTED);
+    assert_int_equal(cz_net_finalise(net, &(cz_net_options){.threads = 1, .precision = (cz_precision)77}),
+                     CZ_E_UNSUPPORTED);
     assert_int_equal(cz_net_finalise(net, &(cz_net_options){.threads = 1}), CZ_OK);
     assert_int_equal(cz_net_max_pool(net, input, &pool, &other), CZ_E_ARG);
     cz_status inside = CZ_OK;

@@ -258,7 +258,8 @@ static void test_tampered(void **state)
     }
 }
 
-/* In fp32 the bf16 outputs are the F32 ones, rounded; in bf16 nothing is lost; in int8 the last is written from its own sums. */
+/* In fp32 the bf16 outputs are the F32 ones, rounded; in bf16 nothing is lost; in int8 the last is written from its own
+ * sums. */
 static void test_bf16_outputs(void **state)
 {
     const fixture *f = *state;

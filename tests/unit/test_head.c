@@ -99,7 +99,7 @@ static void test_table_and_bad_configs(void **state)
     assert_null(cz_head_find(""));
     cz_error_clear();
     assert_int_equal(cz_head_create("nope", &config, &head), CZ_E_ARG);
-    assert_non_null(strstr(cz_last_error(), "simplenet, knn"));
+    assert_non_null(strstr(cz_last_error(), "simplenet, flow, knn"));
     assert_int_equal(cz_head_create(NULL, &config, &head), CZ_E_ARG);
 #define REFUSED(detector, field, value)                                                                                \
     do {                                                                                                               \

@@ -196,6 +196,93 @@ static void promise_holds(void **state)
     }
 }
 
+/* ---- unlabelled photos -------------------------------------------------------------------------------------------- */
+
+/* Where the defective photos score; at NOWHERE there are none of them. */
+enum { HIGHEST, LOWEST, AMONG, HALF_LOWEST, NOWHERE, PLACES };
+
+static void draw_unlabelled(int place, size_t n, size_t bad, cz_rng *rng, float *scores)
+{
+    if (place == NOWHERE) bad = 0;
+    if (place == HALF_LOWEST) bad /= 2;
+    for (size_t j = 0; j < n; j++) {
+        scores[j] = (float)cz_rng_uniform(rng); /* of a normal photo; their tail is 1 - t */
+        if (j < bad && place == HIGHEST) scores[j] += 2.0f;
+        if (j < bad && (place == LOWEST || place == HALF_LOWEST)) scores[j] -= 2.0f;
+        if (j < bad && place == AMONG) scores[j] = 0.5f + 0.5f * scores[j];
+    }
+    qsort(scores, n, sizeof *scores, ascending);
+}
+
+/* Both statements are kept as often as they say, and where their bounds are reached no more often. */
+static void unlabelled_promise(void **state)
+{
+    (void)state;
+    enum { RUNS = 4000 };
+    static const struct {
+        size_t n;
+        double contamination, target;
+    } cases[] = {{80, 0.05, 0.10}, {120, 0.1, 0.05}, {400, 0.05, 0.02}, {300, 0.2, 0.05}, {200, 0.4, 0.03}};
+    float scores[400];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const size_t n = cases[i].n, bad = (size_t)(cases[i].contamination * (double)n + 0.5);
+        for (int place = 0; place < PLACES; place++) {
+            size_t kept = 0, on_target = 0;
+            cz_unlabelled_threshold t;
+            for (size_t run = 0; run < RUNS; run++) {
+                cz_rng rng;
+                cz_rng_init(&rng, 70 + i, CZ_RNG_TEST, run, (uint32_t)place);
+                draw_unlabelled(place, n, bad, &rng, scores);
+                assert_int_equal(cz_threshold_unlabelled(scores, n, cases[i].contamination, cases[i].target, 0.95, &t),
+                                 CZ_OK);
+                kept += 1.0 - fmax(t.value, 0.0) <= t.promise;
+                on_target += 1.0 - t.value <= cases[i].target;
+            }
+            assert_int_equal(t.discounted, bad);
+            assert_true(t.separated <= cases[i].target && t.promise > t.separated && n >= t.needed);
+            const double share = (double)kept / RUNS, met = (double)on_target / RUNS,
+                         error = 4.0 * sqrt(0.05 * 0.95 / RUNS);
+            if (place == 0)
+                printf("n %zu, R %g: target %g, any case %.4f\n", n, cases[i].contamination, cases[i].target,
+                       t.promise);
+            if (share < 0.95 - error) fail_msg("n %zu, place %d: kept %g", n, place, share);
+            if (place == LOWEST && share > 0.95 + error) fail_msg("n %zu: %g is too careful", n, share);
+            if (place == HIGHEST && met < 0.95 - error) fail_msg("n %zu: %g within the target", n, met);
+            if (place == LOWEST && cases[i].contamination >= 0.1)
+                assert_true(met < 0.5); /* the other statement needs its condition */
+        }
+    }
+}
+
+static void unlabelled_edges(void **state)
+{
+    (void)state;
+    float scores[400];
+    cz_unlabelled_threshold t;
+    cz_order_threshold plain;
+    for (size_t i = 0; i < 400; i++) scores[i] = (float)i;
+    for (size_t n = 1; n <= 400; n = n * 3 / 2 + 1) { /* no contamination: the rule for normal photos */
+        assert_int_equal(cz_threshold_unlabelled(scores, n, 0.0, 0.02, 0.95, &t), CZ_OK);
+        assert_int_equal(cz_threshold_fpr(scores, n, 0.02, 0.95, &plain), CZ_OK);
+        assert_true(t.value == plain.value && t.order == plain.order && t.promise == plain.promise);
+        assert_true(t.separated == plain.promise && t.discounted == 0 && t.needed == plain.needed);
+    }
+    /* the example of docs/calibration.md; scipy.stats.beta.ppf(0.95, 23, 358) */
+    assert_int_equal(cz_threshold_unlabelled(scores, 400, 0.05, 0.02, 0.95, &t), CZ_OK);
+    assert_true(t.discounted == 20 && t.order == 378);
+    assert_near(t.promise, 0.08164088149192378, 1e-9);
+    assert_int_equal(cz_threshold_unlabelled(scores, 100, 0.29, 0.02, 0.95, &t), CZ_OK);
+    assert_int_equal(t.discounted, 29);
+    assert_int_equal(t.needed, 149 + 60); /* 209 - floor(60.61) = 149 */
+    /* half of them: five of ten are at or below the threshold, and may all be defective */
+    assert_int_equal(cz_threshold_unlabelled(scores, 10, 0.5, 0.02, 0.95, &t), CZ_OK);
+    assert_true(t.order == 5 && t.promise == 1.0);
+    assert_int_equal(cz_threshold_unlabelled(scores, 10, 0.51, 0.02, 0.95, &t), CZ_E_ARG);
+    assert_int_equal(cz_threshold_unlabelled(scores, 10, -0.1, 0.02, 0.95, &t), CZ_E_ARG);
+    assert_int_equal(cz_threshold_unlabelled(scores, 10, (double)NAN, 0.02, 0.95, &t), CZ_E_ARG);
+    assert_int_equal(cz_threshold_unlabelled(scores, 0, 0.1, 0.02, 0.95, &t), CZ_E_ARG);
+}
+
 static void ties(void **state)
 {
     (void)state;
@@ -315,9 +402,16 @@ static void pixels(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(binomial), cmocka_unit_test(needed),    cmocka_unit_test(order),
-        cmocka_unit_test(ties),     cmocka_unit_test(quartiles), cmocka_unit_test(promise_holds),
-        cmocka_unit_test(labelled), cmocka_unit_test(pixels),
+        cmocka_unit_test(binomial),
+        cmocka_unit_test(needed),
+        cmocka_unit_test(order),
+        cmocka_unit_test(ties),
+        cmocka_unit_test(quartiles),
+        cmocka_unit_test(promise_holds),
+        cmocka_unit_test(labelled),
+        cmocka_unit_test(pixels),
+        cmocka_unit_test(unlabelled_promise),
+        cmocka_unit_test(unlabelled_edges),
     };
     return cmocka_run_group_tests_name("threshold", tests, NULL, NULL);
 }

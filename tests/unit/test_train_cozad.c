@@ -317,7 +317,7 @@ static void test_bad_options(void **state)
             source.categories = 2;
             break; /* the callback names three */
         default:
-            o.method = "comet";
+            o.method = "halley";
             break;
         }
         assert_int_equal(cz_train(backbone, &source, &o, &model), CZ_E_ARG);

@@ -14,8 +14,7 @@
 #define ABLATE_H
 
 #include "common.h"
-
-#include <sys/types.h>
+#include "jobs.h"
 
 /* ---- rows and tables (ablate_rows.c) ----------------------------------------------------------------------------- */
 
@@ -90,7 +89,7 @@ typedef struct ablate_target {
 } ablate_target;
 
 typedef struct ablate {
-    const char *config_path, *rows, *results, *backbone;
+    const char *config_path, *rows, *backbone;
     cli_list sources, target_texts;
     size_t seeds, threads;
     bool dry_run, keep_models;
@@ -104,9 +103,8 @@ typedef struct ablate {
     ablate_target *targets;
     size_t target_count;
     ablate_plan plan;
-    const char *binary;   /* what is run as `cozad` */
     uint64_t usual_limit; /* of the feature store; another one is passed on */
-    int lock;             /* file descriptor, -1: none */
+    jobs jobs;
 } ablate;
 
 /* ablate_base.c: the base configuration, the targets, the results folder. Exit codes. */
@@ -114,34 +112,8 @@ int ablate_read_config(ablate *a);
 int ablate_read_targets(ablate *a);
 /* Refuses a folder that was made for something else. With `write`, makes and locks it. */
 int ablate_open_folder(ablate *a, bool write);
-void ablate_close_folder(ablate *a);
-/* Says in the lock file who works here, for the message that the next one prints. child 0: none. */
-void ablate_note_child(const ablate *a, pid_t child);
-
-/* ablate_files.c */
-enum { ABLATE_PATH = 4096 };
 /* RESULTS/ROW/seedS/FILE; seed 0 leaves "seedS" out, row NULL also the row. The length of RESULTS was checked. */
-const char *ablate_path(const ablate *a, const char *row, size_t seed, const char *file, char out[ABLATE_PATH]);
-bool ablate_exists(const char *path);
-int ablate_make_folder(const char *path);
-/* Temporary file, fsync, rename. An exit code. */
-int ablate_write(const char *path, const char *text, size_t size);
-/* The same with indented JSON; takes the reference. */
-int ablate_write_json(const char *path, json_t *value);
-/* NULL when there is none or it is no JSON object; `say` names the reason on stderr. */
-json_t *ablate_read_json(const char *path, bool say);
-
-/* ablate_child.c */
-typedef struct ablate_end {
-    int exit;   /* exit code; -1 when ended by a signal */
-    int signal; /* 0: none */
-} ablate_end;
-/* Runs `binary` with the words (an array of strings, the first is the program's name) and waits. Standard output goes to
- * the file `out`, standard error is passed on. An interruption is forwarded; the child is waited for in any case. Returns
- * CLI_OK (see *end), CLI_INTERRUPTED or CLI_RESOURCES. */
-int ablate_run_child(const ablate *a, const json_t *words, const char *out, ablate_end *end);
-/* The words as one line for a shell; free(). */
-char *ablate_shell_line(const json_t *words);
+const char *ablate_path(const ablate *a, const char *row, size_t seed, const char *file, char out[JOBS_PATH]);
 
 /* ablate_job.c: one row with one seed. */
 json_t *ablate_train_command(const ablate *a, const ablate_row *row, size_t seed);

@@ -7,12 +7,9 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 /* ---- configuration ----------------------------------------------------------------------------------------------- */
 
@@ -81,7 +78,7 @@ int ablate_read_config(ablate *a)
 {
     cz_train_options defaults;
     cz_train_options_init(&defaults);
-    a->config = ablate_read_json(a->config_path, true);
+    a->config = jobs_read_json(a->config_path, true);
     if (a->config == NULL) return CLI_USAGE;
     a->base =
         (ablate_base){defaults.cozad.kappa, (double)defaults.cozad.knn, defaults.cozad.lambda_cont, defaults.taps};
@@ -148,7 +145,7 @@ static bool find_places(ablate_target *t, const char *root)
     const int count = scandir(root, &entries, visible, alphasort);
     bool good = true;
     for (int i = 0; i < count; i++) {
-        char path[ABLATE_PATH];
+        char path[JOBS_PATH];
         if (snprintf(path, sizeof path, "%s/%s", root, entries[i]->d_name) < (int)sizeof path &&
             inputs_detect_layout(path) != NULL) {
             good = add_place(t, root, entries[i]->d_name) && good;
@@ -197,7 +194,7 @@ static const char *known_layout(const char *text)
 /* ROOT:LAYOUT[:CATEGORY,…] */
 static int read_target(const ablate *a, const char *text, ablate_target *t)
 {
-    char root[ABLATE_PATH / 2], layout[32] = "", category[256] = "";
+    char root[JOBS_PATH / 2], layout[32] = "", category[256] = "";
     const char *rest = take_field(text, ':', root, sizeof root);
     const char *categories = rest != NULL ? take_field(rest, ':', layout, sizeof layout) : NULL;
     t->layout = known_layout(layout);
@@ -245,7 +242,7 @@ int ablate_read_targets(ablate *a)
     for (size_t i = 0; i < a->target_count && code == CLI_OK; i++) {
         for (size_t k = 0; k < json_array_size(a->targets[i].places); k++) {
             const char *place = json_string_value(json_array_get(a->targets[i].places, k));
-            if (ablate_exists(place)) continue;
+            if (jobs_exists(place)) continue;
             cli_error("%s: %s", place, strerror(errno));
             code = CLI_USAGE;
         }
@@ -254,6 +251,18 @@ int ablate_read_targets(ablate *a)
 }
 
 /* ---- results folder ---------------------------------------------------------------------------------------------- */
+
+const char *ablate_path(const ablate *a, const char *row, size_t seed, const char *file, char out[JOBS_PATH])
+{
+    char below[JOBS_PATH / 8] = "";
+    if (row != NULL && seed > 0) {
+        (void)snprintf(below, sizeof below, "/%s/seed%zu", row, seed);
+    } else if (row != NULL) {
+        (void)snprintf(below, sizeof below, "/%s", row);
+    }
+    (void)snprintf(out, JOBS_PATH, "%s%s%s%s", a->jobs.folder, below, file[0] != '\0' ? "/" : "", file);
+    return out;
+}
 
 /* {"config", "backbone", "sources", "targets"}: two runs that agree in it may share a folder. */
 static json_t *identity(const ablate *a)
@@ -273,96 +282,10 @@ fail:
     return NULL;
 }
 
-static char *shown(const json_t *value)
-{
-    return value != NULL ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(9))
-                         : strdup("not set");
-}
-
-/* Counts keys of two objects that differ and writes the first into `text`. */
-static size_t differences(json_t *before, json_t *now, const char *prefix, char text[400])
-{
-    size_t count = 0;
-    const char *key;
-    json_t *unused, *all = json_copy(before);
-    if (all == NULL || json_object_update_missing(all, now) != 0) count = 1;
-    json_object_foreach(all, key, unused)
-    {
-        json_t *old = json_object_get(before, key), *new = json_object_get(now, key);
-        if (old != NULL && new != NULL && json_equal(old, new)) continue;
-        if (json_is_object(old) && json_is_object(new)) {
-            char below[64];
-            (void)snprintf(below, sizeof below, "%s%s.", prefix, key);
-            count += differences(old, new, below, text);
-            continue;
-        }
-        char *was = shown(old), *is = shown(new);
-        if (count == 0 && was != NULL && is != NULL && text[0] == '\0') {
-            (void)snprintf(text, 400, "%s%.60s was %.120s and is now %.120s", prefix, key, was, is);
-        }
-        free(was);
-        free(is);
-        count++;
-    }
-    json_decref(all);
-    return count;
-}
-
-/* The folder is new, or was made for the same. */
-static int compare(const ablate *a, const char *path, json_t *mine)
-{
-    if (!ablate_exists(path)) return CLI_OK;
-    json_t *theirs = ablate_read_json(path, true);
-    if (theirs == NULL) return CLI_USAGE;
-    char text[400] = "";
-    const size_t count = differences(theirs, mine, "", text);
-    json_decref(theirs);
-    if (count == 0) return CLI_OK;
-    cli_error("%s holds results of another base: %s%s; choose another folder", a->results, text,
-              count > 1 ? " (and more)" : "");
-    return CLI_USAGE;
-}
-
-static int take_lock(ablate *a)
-{
-    char path[ABLATE_PATH], holder[64] = "";
-    (void)ablate_path(a, NULL, 0, ".lock", path);
-    /* Not closed on exec: a child that outlives this process (kill -9) goes on holding the lock. */
-    a->lock = open(path, O_RDWR | O_CREAT, 0666); // NOLINT
-    if (a->lock < 0) {
-        cli_error("%s: %s", path, strerror(errno));
-        return CLI_RESOURCES;
-    }
-    if (flock(a->lock, LOCK_EX | LOCK_NB) == 0) {
-        ablate_note_child(a, 0);
-        return CLI_OK;
-    }
-    const ssize_t size = pread(a->lock, holder, sizeof holder - 1, 0);
-    holder[size > 0 ? size : 0] = '\0';
-    holder[strcspn(holder, "\n")] = '\0';
-    cli_error("%s: another run works in this folder (process %s)", a->results, holder[0] != '\0' ? holder : "unknown");
-    (void)close(a->lock);
-    a->lock = -1;
-    return CLI_RESOURCES;
-}
-
-void ablate_note_child(const ablate *a, pid_t child)
-{
-    char text[64];
-    if (a->lock < 0) return;
-    if (child != 0) {
-        (void)snprintf(text, sizeof text, "%ld and its child %ld\n", (long)getpid(), (long)child);
-    } else {
-        (void)snprintf(text, sizeof text, "%ld\n", (long)getpid());
-    }
-    /* Only for a message: nothing depends on its being written. */
-    if (ftruncate(a->lock, 0) == 0 && pwrite(a->lock, text, strlen(text), 0) < 0) return;
-}
-
 int ablate_open_folder(ablate *a, bool write)
 {
-    char path[ABLATE_PATH], base[ABLATE_PATH];
-    if (strlen(a->results) > ABLATE_PATH / 2) {
+    char path[JOBS_PATH], base[JOBS_PATH];
+    if (strlen(a->jobs.folder) > JOBS_PATH / 2) {
         cli_error("-o: the folder's name is too long");
         return CLI_USAGE;
     }
@@ -373,24 +296,18 @@ int ablate_open_folder(ablate *a, bool write)
         cli_error("out of memory, or a path that is not UTF-8");
         return CLI_RESOURCES;
     }
-    int code = write ? ablate_make_folder(a->results) : CLI_OK;
-    if (code == CLI_OK && write) code = take_lock(a);
-    if (code == CLI_OK) code = compare(a, path, mine);
+    int code = write ? jobs_make_folder(a->jobs.folder) : CLI_OK;
+    if (code == CLI_OK && write) code = jobs_lock(&a->jobs);
+    if (code == CLI_OK) code = jobs_compare(&a->jobs, path, mine, "base");
     /* base.json first: a folder with ablate.json is whole. */
-    if (code == CLI_OK && write && !ablate_exists(path)) {
-        code = ablate_write_json(base, json_incref(a->config));
-        if (code == CLI_OK) code = ablate_write_json(path, json_incref(mine));
+    if (code == CLI_OK && write && !jobs_exists(path)) {
+        code = jobs_write_json(base, json_incref(a->config));
+        if (code == CLI_OK) code = jobs_write_json(path, json_incref(mine));
     }
-    if (code == CLI_OK && ablate_exists(base)) {
+    if (code == CLI_OK && jobs_exists(base)) {
         const cz_status status = cz_file_sha256(base, a->base_sha256);
         if (status != CZ_OK) code = cli_fail(status);
     }
     json_decref(mine);
     return code;
-}
-
-void ablate_close_folder(ablate *a)
-{
-    if (a->lock >= 0) (void)close(a->lock);
-    a->lock = -1;
 }

@@ -7,47 +7,31 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* ---- command lines ----------------------------------------------------------------------------------------------- */
 
-static bool push(json_t *words, const char *text)
-{
-    return json_array_append_new(words, json_string(text)) == 0;
-}
-
 static bool push_common(const ablate *a, json_t *words)
 {
-    bool good = true;
-    if (a->threads > 0)
-        good = push(words, "--threads") && json_array_append_new(words, json_sprintf("%zu", a->threads)) == 0;
-    if (a->common.no_cache) good = good && push(words, "--no-cache");
-    if (a->common.cache_dir[0] != '\0') good = good && push(words, "--cache-dir") && push(words, a->common.cache_dir);
-    if (a->common.cache_limit != a->usual_limit) {
-        good = good && push(words, "--cache-limit") &&
-               json_array_append_new(words, json_sprintf("%llu", (unsigned long long)a->common.cache_limit)) == 0;
-    }
-    if (a->names_backbone) good = good && push(words, "--backbone") && push(words, a->backbone_name);
-    if (cli_quiet) good = good && push(words, "--quiet");
-    return good;
+    return jobs_push_running(words, &a->common, a->usual_limit, a->threads) &&
+           (!a->names_backbone || (jobs_push(words, "--backbone") && jobs_push(words, a->backbone_name)));
 }
 
 json_t *ablate_train_command(const ablate *a, const ablate_row *row, size_t seed)
 {
-    char path[ABLATE_PATH];
+    char path[JOBS_PATH];
     json_t *words = json_pack("[s,s,s,s,s,s]", "cozad", "train", "--method", "cozad", "--config",
                               ablate_path(a, NULL, 0, "base.json", path));
     bool good = words != NULL;
     for (size_t i = 0; i < a->sources.count; i++) {
-        good = good && push(words, "--source") && push(words, a->sources.items[i]);
+        good = good && jobs_push(words, "--source") && jobs_push(words, a->sources.items[i]);
     }
     good = good && push_common(a, words) && json_array_extend(words, row->switches) == 0;
-    good = good && push(words, "--seed") && json_array_append_new(words, json_sprintf("%zu", seed)) == 0;
-    good = good && push(words, "--log") && push(words, ablate_path(a, row->key, seed, "log.jsonl", path));
-    good = good && push(words, "-o") && push(words, ablate_path(a, row->key, seed, "model.cozad", path));
-    if (ablate_exists(ablate_path(a, row->key, seed, "model.cozad.checkpoint", path))) {
-        good = good && push(words, "--resume");
+    good = good && jobs_push(words, "--seed") && json_array_append_new(words, json_sprintf("%zu", seed)) == 0;
+    good = good && jobs_push(words, "--log") && jobs_push(words, ablate_path(a, row->key, seed, "log.jsonl", path));
+    good = good && jobs_push(words, "-o") && jobs_push(words, ablate_path(a, row->key, seed, "model.cozad", path));
+    if (jobs_exists(ablate_path(a, row->key, seed, "model.cozad.checkpoint", path))) {
+        good = good && jobs_push(words, "--resume");
     }
     if (good) return words;
     json_decref(words);
@@ -57,7 +41,7 @@ json_t *ablate_train_command(const ablate *a, const ablate_row *row, size_t seed
 json_t *ablate_eval_command(const ablate *a, const ablate_row *row, size_t seed, const ablate_target *target,
                             size_t place)
 {
-    char path[ABLATE_PATH];
+    char path[JOBS_PATH];
     json_t *words = json_pack(
         "[s,s,s,s,s,s,s,s,s]", "cozad", "eval", "-m", ablate_path(a, row->key, seed, "model.cozad", path), "--data",
         json_string_value(json_array_get(target->places, place)), "--layout", target->layout, "--json");
@@ -68,24 +52,17 @@ json_t *ablate_eval_command(const ablate *a, const ablate_row *row, size_t seed,
 
 /* ---- steps ------------------------------------------------------------------------------------------------------- */
 
-static double seconds(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 static const char *target_path(const ablate *a, const ablate_row *row, size_t seed, const ablate_target *target,
-                               char out[ABLATE_PATH])
+                               char out[JOBS_PATH])
 {
     char name[128];
     (void)snprintf(name, sizeof name, "%s.json", target->name);
     return ablate_path(a, row->key, seed, name, out);
 }
 
-static int note_failure(const ablate *a, const ablate_row *row, size_t seed, const char *step, const ablate_end *end)
+static int note_failure(const ablate *a, const ablate_row *row, size_t seed, const char *step, const jobs_end *end)
 {
-    char path[ABLATE_PATH];
+    char path[JOBS_PATH];
     if (end->signal != 0) {
         cli_error("%s, seed %zu: %s was ended by signal %d", row->key, seed, step, end->signal);
     } else if (end->exit == CLI_OK) {
@@ -94,34 +71,28 @@ static int note_failure(const ablate *a, const ablate_row *row, size_t seed, con
         cli_error("%s, seed %zu: %s ended with exit code %d", row->key, seed, step, end->exit);
     }
     const int code =
-        ablate_write_json(ablate_path(a, row->key, seed, "failed.json", path),
-                          json_pack("{s:s, s:i, s:i}", "step", step, "exit", end->exit, "signal", end->signal));
+        jobs_write_json(ablate_path(a, row->key, seed, "failed.json", path),
+                        json_pack("{s:s, s:i, s:i}", "step", step, "exit", end->exit, "signal", end->signal));
     return code == CLI_OK ? CLI_SOME_FAILED : code;
-}
-
-/* Exit code 3 with the file there: some photos could not be read, which train and eval have said. */
-static bool went_well(const ablate_end *end, const char *file)
-{
-    return (end->exit == CLI_OK || end->exit == CLI_SOME_FAILED) && ablate_exists(file);
 }
 
 static int train(const ablate *a, const ablate_row *row, size_t seed)
 {
-    char model[ABLATE_PATH], other[ABLATE_PATH];
-    ablate_end end = {0, 0};
-    if (ablate_exists(ablate_path(a, row->key, seed, "model.cozad", model))) return CLI_OK;
+    char model[JOBS_PATH], other[JOBS_PATH];
+    jobs_end end = {0, 0};
+    if (jobs_exists(ablate_path(a, row->key, seed, "model.cozad", model))) return CLI_OK;
     /* An interrupted training goes on from its checkpoint, one that failed starts again. */
-    if (ablate_exists(ablate_path(a, row->key, seed, "failed.json", other))) {
+    if (jobs_exists(ablate_path(a, row->key, seed, "failed.json", other))) {
         (void)unlink(ablate_path(a, row->key, seed, "model.cozad.checkpoint", other));
     }
-    if (!ablate_exists(ablate_path(a, row->key, seed, "model.cozad.checkpoint", other))) {
+    if (!jobs_exists(ablate_path(a, row->key, seed, "model.cozad.checkpoint", other))) {
         (void)unlink(ablate_path(a, row->key, seed, "log.jsonl", other));
     }
     json_t *words = ablate_train_command(a, row, seed);
-    int code = words != NULL ? ablate_run_child(a, words, "/dev/null", &end) : CLI_RESOURCES;
+    int code = words != NULL ? jobs_run_child(&a->jobs, words, "/dev/null", &end) : CLI_RESOURCES;
     json_decref(words);
     if (code != CLI_OK) return code;
-    return went_well(&end, model) ? CLI_OK : note_failure(a, row, seed, "train", &end);
+    return jobs_went_well(&end, model) ? CLI_OK : note_failure(a, row, seed, "train", &end);
 }
 
 /* Adds the categories of `one` to `all`; false when it has none of the expected form. */
@@ -161,19 +132,19 @@ static json_t *mean_of(const json_t *categories, const char *figure)
 
 static int evaluate(const ablate *a, const ablate_row *row, size_t seed, const ablate_target *target)
 {
-    char path[ABLATE_PATH], out[ABLATE_PATH + 8], step[160];
-    if (ablate_exists(target_path(a, row, seed, target, path))) return CLI_OK;
+    char path[JOBS_PATH], out[JOBS_PATH + 8], step[160];
+    if (jobs_exists(target_path(a, row, seed, target, path))) return CLI_OK;
     (void)snprintf(out, sizeof out, "%s.out", path);
     (void)snprintf(step, sizeof step, "eval of %s", target->name);
     json_t *categories = json_object();
     int code = categories != NULL ? CLI_OK : CLI_RESOURCES;
     for (size_t place = 0; place < json_array_size(target->places) && code == CLI_OK; place++) {
-        ablate_end end = {0, 0};
+        jobs_end end = {0, 0};
         json_t *words = ablate_eval_command(a, row, seed, target, place);
-        code = words != NULL ? ablate_run_child(a, words, out, &end) : CLI_RESOURCES;
+        code = words != NULL ? jobs_run_child(&a->jobs, words, out, &end) : CLI_RESOURCES;
         json_decref(words);
         if (code != CLI_OK) break;
-        json_t *one = went_well(&end, out) ? ablate_read_json(out, true) : NULL;
+        json_t *one = jobs_went_well(&end, out) ? jobs_read_json(out, true) : NULL;
         if (one == NULL || !merge(categories, one, json_string_value(json_array_get(target->places, place)))) {
             code = note_failure(a, row, seed, step, &end);
         }
@@ -183,7 +154,7 @@ static int evaluate(const ablate *a, const ablate_row *row, size_t seed, const a
     if (code == CLI_OK) {
         json_t *mean = json_pack("{s:o, s:o}", "image_auroc", mean_of(categories, "image_auroc"), "pixel_auroc",
                                  mean_of(categories, "pixel_auroc"));
-        code = ablate_write_json(path, json_pack("{s:O, s:o}", "categories", categories, "mean", mean));
+        code = jobs_write_json(path, json_pack("{s:O, s:o}", "categories", categories, "mean", mean));
     }
     json_decref(categories);
     return code;
@@ -194,14 +165,14 @@ static int evaluate(const ablate *a, const ablate_row *row, size_t seed, const a
 /* row.json says what the key stands for; one that says otherwise was made by another version of this program. */
 static int describe(const ablate *a, const ablate_row *row)
 {
-    char path[ABLATE_PATH];
-    int code = ablate_make_folder(ablate_path(a, row->key, 0, "", path));
+    char path[JOBS_PATH];
+    int code = jobs_make_folder(ablate_path(a, row->key, 0, "", path));
     if (code != CLI_OK) return code;
-    if (!ablate_exists(ablate_path(a, row->key, 0, "row.json", path))) {
-        return ablate_write_json(path, json_pack("{s:s, s:O, s:s}", "row", row->key, "switches", row->switches,
-                                                 "base_sha256", a->base_sha256));
+    if (!jobs_exists(ablate_path(a, row->key, 0, "row.json", path))) {
+        return jobs_write_json(path, json_pack("{s:s, s:O, s:s}", "row", row->key, "switches", row->switches,
+                                               "base_sha256", a->base_sha256));
     }
-    json_t *old = ablate_read_json(path, true);
+    json_t *old = jobs_read_json(path, true);
     const char *base = json_string_value(json_object_get(old, "base_sha256"));
     if (old == NULL || base == NULL || strcmp(base, a->base_sha256) != 0 ||
         !json_equal(json_object_get(old, "switches"), row->switches)) {
@@ -214,11 +185,11 @@ static int describe(const ablate *a, const ablate_row *row)
 
 bool ablate_job_done(const ablate *a, const ablate_row *row, size_t seed, double *took)
 {
-    char path[ABLATE_PATH];
-    json_t *run = ablate_read_json(ablate_path(a, row->key, seed, "run.json", path), false);
+    char path[JOBS_PATH];
+    json_t *run = jobs_read_json(ablate_path(a, row->key, seed, "run.json", path), false);
     bool done = run != NULL;
     for (size_t i = 0; i < a->target_count && done; i++) {
-        done = ablate_exists(target_path(a, row, seed, &a->targets[i], path));
+        done = jobs_exists(target_path(a, row, seed, &a->targets[i], path));
     }
     if (took != NULL) *took = json_number_value(json_object_get(run, "seconds"));
     json_decref(run);
@@ -227,15 +198,15 @@ bool ablate_job_done(const ablate *a, const ablate_row *row, size_t seed, double
 
 int ablate_job_run(const ablate *a, const ablate_row *row, size_t seed)
 {
-    char path[ABLATE_PATH];
-    const double start = seconds();
+    char path[JOBS_PATH];
+    const double start = jobs_seconds();
     int code = describe(a, row);
-    if (code == CLI_OK) code = ablate_make_folder(ablate_path(a, row->key, seed, "", path));
+    if (code == CLI_OK) code = jobs_make_folder(ablate_path(a, row->key, seed, "", path));
     if (code == CLI_OK) code = train(a, row, seed);
     for (size_t i = 0; i < a->target_count && code == CLI_OK; i++) code = evaluate(a, row, seed, &a->targets[i]);
     if (code != CLI_OK) return code;
-    code = ablate_write_json(ablate_path(a, row->key, seed, "run.json", path),
-                             json_pack("{s:f, s:s}", "seconds", seconds() - start, "cozad", cz_version()));
+    code = jobs_write_json(ablate_path(a, row->key, seed, "run.json", path),
+                           json_pack("{s:f, s:s}", "seconds", jobs_seconds() - start, "cozad", cz_version()));
     if (code != CLI_OK) return code;
     (void)unlink(ablate_path(a, row->key, seed, "failed.json", path));
     if (!a->keep_models) (void)unlink(ablate_path(a, row->key, seed, "model.cozad", path));

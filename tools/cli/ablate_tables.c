@@ -35,9 +35,9 @@ typedef struct tables {
 
 static double target_figure(const ablate *a, const ablate_row *row, size_t seed, size_t target, const char *figure)
 {
-    char path[ABLATE_PATH], name[128];
+    char path[JOBS_PATH], name[128];
     (void)snprintf(name, sizeof name, "%s.json", a->targets[target].name);
-    json_t *value = ablate_read_json(ablate_path(a, row->key, seed, name, path), false);
+    json_t *value = jobs_read_json(ablate_path(a, row->key, seed, name, path), false);
     const json_t *mean = json_object_get(json_object_get(value, "mean"), figure);
     const double result = json_is_number(mean) ? json_number_value(mean) : (double)NAN;
     json_decref(value);
@@ -57,12 +57,12 @@ static void add_to(cell *c, double value)
 
 static size_t unreadable_photos(const ablate *a, const ablate_row *row, size_t seed, size_t target)
 {
-    char path[ABLATE_PATH], name[128];
+    char path[JOBS_PATH], name[128];
     const char *category;
     json_t *figures;
     json_int_t sum = 0;
     (void)snprintf(name, sizeof name, "%s.json", a->targets[target].name);
-    json_t *value = ablate_read_json(ablate_path(a, row->key, seed, name, path), false);
+    json_t *value = jobs_read_json(ablate_path(a, row->key, seed, name, path), false);
     json_object_foreach(json_object_get(value, "categories"), category, figures)
     {
         sum += json_integer_value(json_object_get(figures, "failed"));
@@ -94,13 +94,13 @@ static bool read_row(const ablate *a, const ablate_row *row, outcome *o)
     o->cells = calloc(cells, sizeof *o->cells);
     if (o->cells == NULL) return false;
     for (size_t seed = 1; seed <= a->seeds; seed++) {
-        char path[ABLATE_PATH];
+        char path[JOBS_PATH];
         if (ablate_job_done(a, row, seed, NULL)) {
             o->runs++;
             read_seed(a, row, seed, o);
             continue;
         }
-        json_t *failed = ablate_read_json(ablate_path(a, row->key, seed, "failed.json", path), false);
+        json_t *failed = jobs_read_json(ablate_path(a, row->key, seed, "failed.json", path), false);
         if (failed == NULL) continue;
         o->failures++;
         o->exit = (int)json_integer_value(json_object_get(failed, "exit"));
@@ -339,7 +339,7 @@ static json_t *tables_json(const tables *t)
 
 static int write_and_print(const tables *t, bool print)
 {
-    char path[ABLATE_PATH], *text = NULL;
+    char path[JOBS_PATH], *text = NULL;
     size_t size = 0;
     FILE *stream = open_memstream(&text, &size);
     json_t *all = tables_json(t);
@@ -354,8 +354,8 @@ static int write_and_print(const tables *t, bool print)
         cli_error("out of memory");
         goto out;
     }
-    code = ablate_write(ablate_path(t->a, NULL, 0, "tables.md", path), text, size);
-    if (code == CLI_OK) code = ablate_write_json(ablate_path(t->a, NULL, 0, "tables.json", path), json_incref(all));
+    code = jobs_write(ablate_path(t->a, NULL, 0, "tables.md", path), text, size);
+    if (code == CLI_OK) code = jobs_write_json(ablate_path(t->a, NULL, 0, "tables.json", path), json_incref(all));
     if (code != CLI_OK || !print) goto out;
     if (t->a->common.json) {
         common_print_json(json_incref(all));

@@ -78,7 +78,7 @@ static int add_command(const ablate *a, json_t *commands, json_t *words)
         return CLI_RESOURCES;
     }
     if (!a->common.json) {
-        char *line = ablate_shell_line(words);
+        char *line = jobs_shell_line(words);
         printf("  %s\n", line != NULL ? line : "?");
         free(line);
     }
@@ -183,7 +183,7 @@ static int run(ablate *a)
 
 static void free_all(ablate *a)
 {
-    ablate_close_folder(a);
+    jobs_unlock(&a->jobs);
     ablate_plan_free(&a->plan);
     for (size_t i = 0; i < a->target_count; i++) {
         json_decref(a->targets[i].spec);
@@ -197,7 +197,7 @@ static void free_all(ablate *a)
 
 int cmd_ablate(int argc, char **argv)
 {
-    ablate a = {.rows = "table3,table4,table5,table7", .seeds = 3, .lock = -1};
+    ablate a = {.rows = "table3,table4,table5,table7", .seeds = 3, .jobs = {.lock = -1}};
     common_init(&a.common);
     a.usual_limit = a.common.cache_limit;
     const cli_option options[] = {
@@ -208,7 +208,7 @@ int cmd_ablate(int argc, char **argv)
         {"target", 0, CLI_LIST, &a.target_texts, "ROOT:LAYOUT[:CATEGORY,...]",
          "what to evaluate on; may be given several times", NULL},
         {"seeds", 0, CLI_SIZE, &a.seeds, "N", "train every row with the seeds 1 to N", NULL},
-        {"output", 'o', CLI_STRING, &a.results, "DIR", "results folder; holds everything that is done", NULL},
+        {"output", 'o', CLI_STRING, &a.jobs.folder, "DIR", "results folder; holds everything that is done", NULL},
         {"backbone", 0, CLI_STRING, &a.backbone, "NAME|FILE", "weights, in place of the configuration's", NULL},
         {"keep-models", 0, CLI_FLAG, &a.keep_models, NULL, "do not remove a row's model once it is evaluated", NULL},
         {"dry-run", 0, CLI_FLAG, &a.dry_run, NULL, "only list what would run, with the command lines", NULL},
@@ -219,9 +219,9 @@ int cmd_ablate(int argc, char **argv)
     cli_list args = {NULL, 0};
     /* Tests put a script in the place of this program. */
     const char *stand_in = getenv("COZAD_ABLATE_BINARY");
-    a.binary = stand_in != NULL && stand_in[0] != '\0' ? stand_in : "/proc/self/exe";
+    a.jobs.binary = stand_in != NULL && stand_in[0] != '\0' ? stand_in : "/proc/self/exe";
     int code = cli_parse(&verb, options, sizeof options / sizeof *options, argc, argv, &args);
-    if (code < 0 && (a.config_path == NULL || a.results == NULL || a.target_texts.count == 0 || args.count > 0)) {
+    if (code < 0 && (a.config_path == NULL || a.jobs.folder == NULL || a.target_texts.count == 0 || args.count > 0)) {
         cli_error(
             "ablate needs --config FILE, --target ROOT:LAYOUT and -o DIR, and no other arguments; see 'cozad ablate "
             "--help'");

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 static const cli_verb verb = {
-    "calibrate", "-m MODEL --normal DIR [options] -o NEW",
+    "calibrate", "-m MODEL --normal DIR | --unlabelled DIR --contamination R [options] -o NEW",
     "Finds a model's threshold from normal photos that it was not trained on, and says what that threshold promises.",
     "With --rule fpr (the default) the threshold is the smallest score for which, whatever the distribution of scores, "
     "the "
@@ -19,14 +19,18 @@ static const cli_verb verb = {
     "stated. --rule iqr is third quartile + 1.5 x interquartile range and promises nothing; f1 and cost need photos "
     "with defects (--abnormal) and hold for their mixture. NEW is MODEL with the threshold, the scores (for p-values) "
     "and a pixel threshold for regions. Photos that the model was trained on are refused (exit code 3): their scores "
-    "are too low. The promise is about photos like these: same product, camera and light.",
+    "are too low. The promise is about photos like these: same product, camera and light.\n\n"
+    "--unlabelled takes photos that nobody has sorted, of which at most the share --contamination shows a defect: as "
+    "many of the highest scores are set aside, and the rule goes on with the rest. That promises --fpr only if the "
+    "defective ones do score highest; what it promises whatever they score is stated as well, and is stored in NEW.",
     "  cozad calibrate -m part.cozad --normal photos/held-out -o part-cal.cozad\n"
     "  cozad calibrate -m part.cozad --normal photos/held-out --fpr 0.05 --strict -o part-cal.cozad\n"
     "  cozad calibrate -m part.cozad --normal photos/held-out --abnormal photos/bad --rule cost --cost-miss 50 "
-    "-o part-cal.cozad"};
+    "-o part-cal.cozad\n"
+    "  cozad calibrate -m part.cozad --unlabelled photos/unsorted --contamination 0.1 --fpr 0.05 -o part-cal.cozad"};
 
 typedef struct arguments {
-    const char *model, *normal, *abnormal, *backbone, *output, *rule;
+    const char *model, *normal, *unlabelled, *abnormal, *backbone, *output, *rule;
     bool allow, strict;
     common_options common;
     cz_calibrate_options calibrate;
@@ -54,6 +58,11 @@ static void print_json(const arguments *a, const cz_calibration_report *r)
         (void)json_object_set_new(line, "order", json_integer((json_int_t)r->order));
         (void)json_object_set_new(line, "images_needed", json_integer((json_int_t)r->needed));
     }
+    if (c->contamination > 0.0) {
+        (void)json_object_set_new(line, "contamination", json_real(c->contamination));
+        (void)json_object_set_new(line, "discounted", json_integer((json_int_t)r->discounted));
+        (void)json_object_set_new(line, "promise_if_separated", common_json_real(c->separated));
+    }
     if (c->rule == CZ_RULE_F1) (void)json_object_set_new(line, "f1", common_json_real(r->value));
     if (c->rule == CZ_RULE_COST) (void)json_object_set_new(line, "cost", common_json_real(r->value));
     common_print_json(line);
@@ -64,15 +73,18 @@ static void print_text(const arguments *a, const cz_calibration_report *r)
     const cz_calibration *c = &r->calibration;
     char text[CALIBRATION_TEXT];
     printf("%s: threshold %.6g: %s\n", a->output, c->threshold, calibration_describe(c, text));
-    if (c->rule == CZ_RULE_FPR && r->order < r->images) {
+    if (c->contamination > 0.0) {
+        printf("%zu of the %zu photos score above it, %zu of them set aside as possibly defective\n",
+               r->images - r->order, r->images, r->discounted);
+    } else if (c->rule == CZ_RULE_FPR && r->order < r->images) {
         printf("%zu of the %zu photos score above it\n", r->images - r->order, r->images);
     } else if (c->rule == CZ_RULE_F1) {
         printf("F1 %.4f on these %zu normal and %zu abnormal photos\n", r->value, r->images, r->abnormal);
     } else if (c->rule == CZ_RULE_COST) {
         printf("cost %.6g on these %zu normal and %zu abnormal photos\n", r->value, r->images, r->abnormal);
     }
-    printf("pixel threshold %.6g: %.4g %% of the normal photos' pixels are at or below\n", c->pixel_threshold,
-           100.0 * c->pixel_quantile);
+    printf("pixel threshold %.6g: %.4g %% of the %s photos' pixels are at or below\n", c->pixel_threshold,
+           100.0 * c->pixel_quantile, c->contamination > 0.0 ? "unlabelled" : "normal");
     (void)fflush(stdout);
 }
 
@@ -80,7 +92,8 @@ static void warn(const cz_calibration_report *r)
 {
     const cz_calibration *c = &r->calibration;
     char text[CALIBRATION_TEXT];
-    if (c->rule == CZ_RULE_FPR && c->promise > c->target) cli_error("%s", calibration_warning(c, r->needed, text));
+    if (c->rule == CZ_RULE_FPR && (c->contamination > 0.0 ? c->separated : c->promise) > c->target)
+        cli_error("%s", calibration_warning(c, r->needed, text));
     if (r->trained_on > 0)
         cli_error("%zu of the photos were trained on: nothing is promised, and the model says so", r->trained_on);
     if (c->rule == CZ_RULE_F1 || c->rule == CZ_RULE_COST)
@@ -145,7 +158,7 @@ static int calibrate(arguments *a)
     memset(lists, 0, sizeof lists);
     memset(sources, 0, sizeof sources);
     int code = common_check_writable(a->output);
-    if (code == CLI_OK) code = open_source(a, a->normal, &lists[0], &sources[0]);
+    if (code == CLI_OK) code = open_source(a, a->normal != NULL ? a->normal : a->unlabelled, &lists[0], &sources[0]);
     if (code == CLI_OK && a->abnormal != NULL) code = open_source(a, a->abnormal, &lists[1], &sources[1]);
     if (code == CLI_OK) code = run(a, &sources[0], &sources[1]);
     for (int i = 0; i < 2; i++) {
@@ -163,8 +176,18 @@ static int check_arguments(arguments *a, const cli_list *args)
         cli_error("%s: calibrate takes its photos from --normal and --abnormal", args->items[0]);
         return CLI_USAGE;
     }
-    if (a->model == NULL || a->normal == NULL || a->output == NULL) {
+    if (a->normal != NULL && a->unlabelled != NULL) {
+        cli_error("--normal and --unlabelled exclude each other");
+        return CLI_USAGE;
+    }
+    if (a->model == NULL || (a->normal == NULL && a->unlabelled == NULL) || a->output == NULL) {
         cli_error("calibrate needs -m MODEL, --normal DIR and -o NEW; see 'cozad calibrate --help'");
+        return CLI_USAGE;
+    }
+    if ((a->unlabelled != NULL) != (a->calibrate.contamination != 0.0)) {
+        cli_error(a->unlabelled != NULL
+                      ? "--unlabelled needs --contamination R: the share of defective photos that there is at the most"
+                      : "--contamination is for photos given with --unlabelled");
         return CLI_USAGE;
     }
     if (same_file(a->output, a->model)) {
@@ -176,6 +199,10 @@ static int check_arguments(arguments *a, const cli_list *args)
     a->calibrate.allow_training_photos = a->allow;
     a->calibrate.strict = a->strict;
     const bool labelled = rule == CZ_RULE_F1 || rule == CZ_RULE_COST;
+    if (a->unlabelled != NULL && rule != CZ_RULE_FPR) {
+        cli_error("--unlabelled is for --rule fpr");
+        return CLI_USAGE;
+    }
     if (labelled != (a->abnormal != NULL)) {
         cli_error(labelled ? "--rule %s needs --abnormal" : "--rule %s uses normal photos alone: no --abnormal",
                   a->rule);
@@ -195,6 +222,9 @@ int cmd_calibrate(int argc, char **argv)
     const cli_option options[] = {
         {"model", 'm', CLI_STRING, &a.model, "MODEL", "model file to calibrate; stays as it is", NULL},
         {"normal", 0, CLI_STRING, &a.normal, "DIR", "normal photos that were not trained on", NULL},
+        {"unlabelled", 0, CLI_STRING, &a.unlabelled, "DIR", "photos that nobody has sorted, instead", NULL},
+        {"contamination", 0, CLI_REAL, &o->contamination, "R", "unlabelled: share of them with a defect, at the most",
+         NULL},
         {"output", 'o', CLI_STRING, &a.output, "NEW", "model file to write", NULL},
         {"rule", 0, CLI_CHOICE, &a.rule, NULL, "how the threshold is found", "fpr|iqr|f1|cost"},
         {"fpr", 0, CLI_REAL, &o->target, "X", "fpr: false-positive rate to stay below", NULL},

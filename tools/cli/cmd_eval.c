@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "contaminate.h"
 #include "eval.h"
 
 #include <math.h>
@@ -14,12 +15,16 @@ static const cli_verb verb = {
     "or JSON Lines; --normal, --abnormal and --masks name plain folders instead. Pixels are compared at the mask's own "
     "resolution; normal photos count as all normal, and anomalous photos without a mask are left out of the pixel "
     "figures. Labels are used for the figures only. A photo that cannot be read, or whose mask has another shape, is "
-    "named and counted; the exit code is then 3.",
+    "named and counted; the exit code is then 3.\n\n"
+    "With --contaminate there is no model: defective photos are put among the training photos, models are trained and "
+    "compared; 'cozad eval --contaminate 0 --help' says how, and lists the training options that go with it.",
     "  cozad eval -m screw.cozad --data mvtec/screw\n"
     "  cozad eval -m many.cozad --data mvtec --at 256 --json\n"
     "  cozad eval -m part.cozad --normal good --abnormal bad --masks masks --report part.html\n"
     "  cozad eval -m screw.cozad --data mvtec/screw --save-scores scores.jsonl --save-maps maps\n"
-    "  cozad eval --suite cozad-paper --root datasets -m from-visa.cozad"};
+    "  cozad eval --suite cozad-paper --root datasets -m from-visa.cozad\n"
+    "  cozad eval --contaminate 0,5,10,20% --data mvtec/tire:mvtec --contaminate-cap --report tire.html -o "
+    "contaminated/"};
 
 /* -1: go on. */
 static int check(const eval_setup *a, size_t arguments)
@@ -162,6 +167,7 @@ int cmd_eval(int argc, char **argv)
     eval_setup a = {.layout = "auto", .resamples = 1000, .min_area = 1, .pixel_threshold = NAN};
     common_init(&a.common);
     const char *pixel = "";
+    contaminate_options contaminated = CONTAMINATE_OPTIONS_INIT; /* for --help: contaminate_main reads its own */
     const cli_option options[] = {
         {"model", 'm', CLI_STRING, &a.model, "MODEL", "model file", NULL},
         {"backbone", 0, CLI_STRING, &a.backbone, "NAME|FILE", "weights; found by the model's SHA-256 unless given",
@@ -202,9 +208,19 @@ int cmd_eval(int argc, char **argv)
         COMMON_READ_OPTIONS(a.common),
         {"json", 0, CLI_FLAG, &a.common.json, NULL, "one JSON object", NULL},
         {"csv", 0, CLI_FLAG, &a.common.csv, NULL, "one line a category", NULL},
+        {"Contaminated training photos, with the options of train", 0, CLI_HEADING, NULL, NULL, NULL, NULL},
+        CONTAMINATE_OPTIONS(contaminated), /* the last ones */
     };
+    enum { OPTIONS = sizeof options / sizeof *options };
+    bool given[OPTIONS] = {false};
     cli_list args = {NULL, 0};
-    int code = cli_parse(&verb, options, sizeof options / sizeof *options, argc, argv, &args);
+    if (contaminate_asked(argc, argv)) return contaminate_main(argc, argv);
+    int code = cli_parse_given(&verb, options, OPTIONS, argc, argv, &args, given);
+    for (size_t i = OPTIONS - CONTAMINATE_OPTION_COUNT; i < OPTIONS && code < 0; i++) {
+        if (!given[i]) continue;
+        cli_error("--%s goes with --contaminate; see 'cozad eval --help'", options[i].name);
+        code = CLI_USAGE;
+    }
     if (code < 0) code = eval_parse_at(a.at_text, &a.at) == CLI_OK ? -1 : CLI_USAGE;
     if (code < 0) code = check(&a, args.count);
     if (code < 0) {
@@ -214,5 +230,6 @@ int cmd_eval(int argc, char **argv)
     }
     cli_list_free(&args);
     cli_list_free(&a.best_of);
+    cli_list_free(&contaminated.with);
     return cli_finish_output(code);
 }

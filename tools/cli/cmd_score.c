@@ -189,6 +189,18 @@ static int write_page(const run *r, const cz_model *model)
     return CLI_OK;
 }
 
+/* A detector of whole photos has one score for each: its maps are of one colour. */
+static void note_no_map(const arguments *a, const cz_model *model)
+{
+    if (a->pictures.maps_dir == NULL && a->report == NULL) return;
+    json_t *meta = json_loads(cz_model_json(model), 0, NULL);
+    const json_t *flow = json_object_get(json_object_get(meta, "head"), "flow");
+    const char *level = json_string_value(json_object_get(flow, "level"));
+    if (level != NULL && strcmp(level, "image") == 0)
+        cli_note("%s: scores whole photos (--flow-level image), its maps show nothing of where", a->model);
+    json_decref(meta);
+}
+
 /* What the options point to is in `r`. */
 static int set_session(run *r, cz_session_options *out)
 {
@@ -271,6 +283,7 @@ static int score(arguments *a, const input_list *list)
     int code = common_open_model(a->model, a->backbone, &model);
     if (code != CLI_OK) return code;
     cz_model_scale(model, &a->pictures.low, &a->pictures.high);
+    note_no_map(a, model);
     cz_status status = CZ_OK;
     code = tile_settle(&a->common.tile, model);
     if (code == CLI_OK) code = prepare_decision(a, model, list->count);

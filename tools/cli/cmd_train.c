@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
+#include "cozad/cozad_eval.h"
+#include "decisions.h"
 #include "inputs.h"
 #include "train_log.h"
 #include "train_options.h"
@@ -20,14 +22,21 @@ static const cli_verb verb = {
     "scoring. A photo that cannot be read is named and left out; the exit code is then 3 and the model is written all "
     "the same.\n\n"
     "--method cozad learns from photos of one or many categories (--source), some of which may be defective, a model "
-    "for categories it has not seen. ^C keeps MODEL.checkpoint; the same command with --resume goes on from it. "
+    "for categories it has not seen. --method comet learns one product from unsorted photos, some of which may be "
+    "defective, around --detector simplenet or flow; --method simplenet and flow train these detectors plainly. ^C "
+    "keeps MODEL.checkpoint; the same command with --resume goes on from it. "
     "--config takes the options below from a JSON file, --literal sets the paper's printed form; what is said on the "
-    "command line wins over both. A flag is taken back with --FLAG=off.",
+    "command line wins over both. A flag is taken back with --FLAG=off.\n\n"
+    "--exclude leaves photos out: LIST is a list of paths, one a line, or a table as cozad inspect --csv writes it, "
+    "whose "
+    "lines say keep or exclude; the model remembers them by their pixels, and --exclude MODEL leaves the same ones out "
+    "again. Of several the last word counts.",
     "  cozad train --normal photos/good -o part.cozad\n"
     "  cozad train --normal photos/good --backbone resnet50 --image-size 448 --epochs 20 --seed 7 -o part.cozad\n"
     "  cozad train --data mvtec/screw -o screw.cozad        (its train/good photos)\n"
     "  cozad train --normal photos --roi 100,50,640,480 --ignore-mask label.png -o part.cozad\n"
     "  cozad train --method cozad --source mvtec:mvtec:screw,tire --source dtd:folder --log zs.jsonl -o zs.cozad\n"
+    "  cozad train --method comet --detector flow --normal photos/unsorted -o part.cozad\n"
     "  cozad train --method cozad --print-config >base.json\n"
     "  cozad train --config base.json --source mvtec:mvtec --meta-gradient first-order -o zs.cozad"};
 
@@ -49,6 +58,8 @@ typedef struct run {
     double start;       /* seconds; the phases below are told by the callbacks, 0: not yet */
     double features, training, end;
     size_t steps, total; /* done, in all */
+    size_t learnt;       /* photos that the model has learnt from */
+    size_t excluded;     /* that were left out */
     double last_loss;
 } run;
 
@@ -243,13 +254,14 @@ static void print_result(const run *r)
 {
     const train_arguments *a = r->a;
     const double features = r->training - r->features, training = r->end - r->training;
-    const size_t photos = r->source.count - r->source.failed;
+    const size_t photos = r->learnt;
     if (a->common.json) {
         json_t *line = json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:s, s:I, s:I, s:o}", "model", a->output, "images",
                                  (json_int_t)photos, "failed", (json_int_t)r->source.failed, "seconds",
                                  seconds() - r->start, "feature_seconds", features, "training_seconds", training,
                                  "method", a->train.method, "categories", (json_int_t)category_count(r), "steps",
                                  (json_int_t)r->steps, "last_loss", common_json_real(r->last_loss));
+        if (a->exclude.count > 0) (void)json_object_set_new(line, "excluded", json_integer((json_int_t)r->excluded));
         common_print_json(line);
         return;
     }
@@ -257,8 +269,33 @@ static void print_result(const run *r)
     if (r->images.categories > 1) {
         (void)snprintf(categories, sizeof categories, " of %zu categories", r->images.categories);
     }
-    printf("%s: learnt from %zu photos%s in %.1f s (features %.1f s, training %.1f s)\n", a->output, photos, categories,
-           seconds() - r->start, features, training);
+    char excluded[48] = "";
+    if (r->excluded > 0) (void)snprintf(excluded, sizeof excluded, " (%zu left out)", r->excluded);
+    printf("%s: learnt from %zu photos%s%s in %.1f s (features %.1f s, training %.1f s)\n", a->output, photos,
+           categories, excluded, seconds() - r->start, features, training);
+}
+
+static void count_photos(run *r, const cz_model *model)
+{
+    for (size_t i = 0; i < cz_model_photos_count(model); i++) {
+        cz_training_photo photo;
+        if (cz_model_photo_at(model, i, &photo) == CZ_OK) r->learnt += photo.excluded == 0;
+    }
+    if (r->a->exclude.count == 0) return;
+    json_t *meta = json_loads(cz_model_json(model), 0, NULL);
+    r->excluded = (size_t)json_integer_value(json_object_get(json_object_get(meta, "training"), "images_excluded"));
+    json_decref(meta);
+}
+
+/* Decisions of --exclude; `out` is freed by decisions_free, `excluded` by free. */
+static int read_decisions(train_arguments *a, const input_list *list, decisions *out, cz_excluded_photo **excluded)
+{
+    int code = CLI_OK;
+    for (size_t i = 0; code == CLI_OK && i < a->exclude.count; i++) code = decisions_read(out, a->exclude.items[i]);
+    if (code == CLI_OK && a->exclude.count > 0)
+        code = decisions_settle(out, list, &a->common.read, excluded, &a->train.excluded_count);
+    a->train.excluded = *excluded;
+    return code;
 }
 
 /* From photos to a model file. */
@@ -272,6 +309,7 @@ static int compute(run *r, cz_backbone *backbone)
     start_log(r, backbone);
     cz_status status = cz_train(backbone, &r->images, &a->train, &model);
     cli_progress_end();
+    if (status == CZ_OK) count_photos(r, model);
     if (status == CZ_OK) status = cz_model_save(model, a->output);
     train_log_end(&r->log, status, seconds() - r->start, status == CZ_OK ? a->output : NULL);
     const int code = status == CZ_OK ? CLI_OK : fail(r, status);
@@ -286,12 +324,15 @@ static int train(train_arguments *a, const input_list *list)
 {
     run r = {.a = a, .log = TRAIN_LOG_NONE, .start = seconds(), .last_loss = NAN};
     cz_backbone *backbone = NULL;
+    decisions decided = {0};
+    cz_excluded_photo *excluded = NULL;
     cz_status status = input_source_open(list, a->data != NULL ? INPUT_TRAIN : INPUT_ANY, &a->common.read, &r.source);
     if (status != CZ_OK) return cli_fail(status);
     r.images = input_source_callbacks(&r.source);
     int code = r.source.count > 0 ? CLI_OK : no_photos(a);
     /* Found out now rather than after an hour of training. */
     if (code == CLI_OK) code = common_check_writable(a->output);
+    if (code == CLI_OK) code = read_decisions(a, list, &decided, &excluded);
     if (code == CLI_OK && (status = cz_backbone_open(a->backbone, &backbone)) != CZ_OK) code = cli_fail_model(status);
     if (code == CLI_OK) code = prepare_checkpoint(&r);
     if (code == CLI_OK && a->log != NULL) code = train_log_open(&r.log, a->log, a->train.resume != 0);
@@ -303,6 +344,8 @@ static int train(train_arguments *a, const input_list *list)
     train_log_close(&r.log);
     cz_backbone_close(backbone);
     input_source_free(&r.source);
+    decisions_free(&decided);
+    free(excluded);
     free(r.checkpoint);
     return code;
 }

@@ -18,6 +18,7 @@ static const struct {
     {"drift", "tell whether scores have moved since calibration", cmd_drift},
     {"plot", "draw the curves of training logs on one page", cmd_plot},
     {"info", "describe a model file", cmd_info},
+    {"inspect", "which training photos a model trusts least: find the bad ones", cmd_inspect},
     {"features", "write intermediates of the network as safetensors", cmd_features},
     {"weights", "list, inspect, convert, verify and download backbone weights", cmd_weights},
     {"data", "check a labelled data set: counts, damage, masks, duplicates", cmd_data},

@@ -19,6 +19,35 @@ static void add_options(train_arguments *a, const cli_option *options, size_t co
     a->option_count += count;
 }
 
+/* "simplenet|flow", and the same with cozad and comet. */
+static void make_choices(train_arguments *a)
+{
+    const char *name;
+    for (size_t i = 0; (name = cz_detector_name(i)) != NULL; i++) {
+        const size_t used = strlen(a->detectors);
+        (void)snprintf(a->detectors + used, sizeof a->detectors - used, "%s%s", i > 0 ? "|" : "", name);
+    }
+    (void)snprintf(a->methods, sizeof a->methods, "%s|cozad|comet", a->detectors);
+}
+
+static void add_flow(train_arguments *a)
+{
+    cz_flow_options *f = &a->train.flow;
+    const cli_option flow[] = {
+        HEADING("Flow (--detector flow)"),
+        {"flow-level", 0, CLI_CHOICE, &f->level, NULL, "what is learnt; image: one score for a photo, no map",
+         "patch|image"},
+        {"flow-blocks", 0, CLI_SIZE, &f->blocks, "B", "affine coupling blocks", NULL},
+        {"flow-hidden", 0, CLI_SIZE, &f->hidden, "H", "width of their subnets; 0: the dimensions", NULL},
+        {"flow-project", 0, CLI_SIZE, &f->project, "F", "dimensions that features are projected to; 0: none", NULL},
+        {"flow-clamp", 0, CLI_REAL, &f->clamp, "X", "largest |log scale| of a block", NULL},
+        {"lr-flow", 0, CLI_REAL, &f->lr, "X", "learning rate", NULL},
+    };
+    a->first_flow = a->option_count;
+    ADD(a, flow);
+    a->end_flow = a->option_count;
+}
+
 static void add_general(train_arguments *a)
 {
     cz_train_options *t = &a->train;
@@ -29,6 +58,7 @@ static void add_general(train_arguments *a)
         {"layout", 0, CLI_STRING, &a->layout, "NAME", "of --data: auto, mvtec, visa, btad, csv, ...", NULL},
         {"source", 0, CLI_LIST, &a->sources, "ROOT:LAYOUT[:CATEGORY,...]",
          "instead, can be given several times; layouts as of --data, or folder", NULL},
+        {"exclude", 0, CLI_LIST, &a->exclude, "LIST|MODEL", "leave out what a list, table or earlier model says", NULL},
         {"roi", 0, CLI_STRING, &a->roi, "x,y,w,h", "only this region of every photo", NULL},
         {"ignore-mask", 0, CLI_STRING, &a->mask, "FILE", "white pixels of this picture are not inspected", NULL},
         {"image-size", 0, CLI_STRING, &a->size, "N|WxH", "network input", NULL},
@@ -39,10 +69,11 @@ static void add_general(train_arguments *a)
     const cli_option training[] = {
         HEADING("Training"),
         {"output", 'o', CLI_STRING, &a->output, "MODEL", "model file to write", NULL},
-        {"method", 0, CLI_CHOICE, &t->method, NULL, "plain, or with the parts below", "simplenet|cozad"},
+        {"method", 0, CLI_CHOICE, &t->method, NULL, "plain training of a detector, or the parts below around one",
+         a->methods},
         {"literal", 0, CLI_FLAG, &a->literal, NULL, "what is not set otherwise is as the paper prints it", NULL},
         {"epochs", 0, CLI_SIZE, &t->epochs, "N", "passes over the photos", NULL},
-        {"batch", 0, CLI_SIZE, &t->batch, "N", "photos a step, for cozad a task", NULL},
+        {"batch", 0, CLI_SIZE, &t->batch, "N", "photos a step, for cozad and comet a task", NULL},
         {"patches-per-image", 0, CLI_SIZE, &t->patches_per_image, "K", "random patches; 0: all", NULL},
         {"lr-adaptor", 0, CLI_REAL, &t->lr_adaptor, "X", "learning rate of the adaptor", NULL},
         {"lr-discriminator", 0, CLI_REAL, &t->lr_discriminator, "X", "learning rate of the discriminator", NULL},
@@ -59,7 +90,7 @@ static void add_general(train_arguments *a)
         {"taps", 0, CLI_STRING, &t->taps, "LIST", "where features are taken", NULL},
         {"feature-width", 0, CLI_SIZE, &t->feature_width, "D", "numbers a patch", NULL},
         {"feature-scale", 0, CLI_REAL, &t->feature_scale, "X", "0: as the weights need it", NULL},
-        {"detector", 0, CLI_CHOICE, &t->detector, NULL, "what to train", "simplenet"},
+        {"detector", 0, CLI_CHOICE, &t->detector, NULL, "what to train; simplenet, or the method's own", a->detectors},
         {"hidden-width", 0, CLI_SIZE, &t->hidden_width, "K", "of the discriminator", NULL},
         {"noise-std", 0, CLI_REAL, &t->noise_std, "X", "of the synthetic anomalies (Eq. 15)", NULL},
         {"margin-positive", 0, CLI_REAL, &t->margin_positive, "X", "th+ of Eq. 16", NULL},
@@ -70,13 +101,14 @@ static void add_general(train_arguments *a)
     ADD(a, photos);
     ADD(a, training);
     ADD(a, detector);
+    add_flow(a);
 }
 
 static void add_cozad(train_arguments *a)
 {
     cz_cozad_options *c = &a->train.cozad;
     const cli_option confident[] = {
-        HEADING("Soft confident learning (cozad, Eq. 5 to 10)"),
+        HEADING("Soft confident learning (cozad and comet, Eq. 5 to 10)"),
         {"scl", 0, CLI_SWITCH, &c->scl, NULL, "all of it", NULL},
         {"data-uncertainty", 0, CLI_SWITCH, &c->data_uncertainty, NULL, "weights w for doubtful samples", NULL},
         {"model-uncertainty", 0, CLI_SWITCH, &c->model_uncertainty, NULL, "lambda grows with det Sigma", NULL},
@@ -107,7 +139,7 @@ static void add_cozad(train_arguments *a)
         {"contrast-in", 0, CLI_CHOICE, &c->contrast_in, NULL, "loops that it is in", "both|inner|outer"},
     };
     const cli_option meta[] = {
-        HEADING("Meta-learning (cozad, Eq. 11 to 13)"),
+        HEADING("Meta-learning (cozad and comet, Eq. 11 to 13)"),
         {"meta", 0, CLI_SWITCH, &c->meta, NULL, "off: plain training on all photos", NULL},
         {"meta-gradient", 0, CLI_CHOICE, &c->meta_gradient, NULL, "how Eq. 12 is computed",
          "exact|first-order|reptile"},
@@ -119,7 +151,9 @@ static void add_cozad(train_arguments *a)
     };
     a->first_cozad = a->option_count;
     ADD(a, confident);
+    a->first_contrast = a->option_count;
     ADD(a, contrast);
+    a->end_contrast = a->option_count;
     ADD(a, meta);
     a->end_cozad = a->option_count;
 }
@@ -150,6 +184,7 @@ void train_options_init(train_arguments *a)
     a->precision = "fp32";
     common_init(&a->common);
     cz_train_options_init(&a->train);
+    make_choices(a);
     add_general(a);
     add_cozad(a);
     add_running(a);
@@ -158,6 +193,7 @@ void train_options_init(train_arguments *a)
 void train_options_free(train_arguments *a)
 {
     cli_list_free(&a->sources);
+    cli_list_free(&a->exclude);
     json_decref(a->file);
     a->file = NULL;
 }
@@ -208,6 +244,11 @@ static void choose_photos(train_arguments *a)
     }
 }
 
+static bool in_tasks(const train_arguments *a)
+{
+    return strcmp(a->train.method, "cozad") == 0 || strcmp(a->train.method, "comet") == 0;
+}
+
 static int check(train_arguments *a)
 {
     if ((a->normal != NULL) + (a->data != NULL) + (a->sources.count > 0) > 1) {
@@ -229,6 +270,63 @@ static int check(train_arguments *a)
     return -1;
 }
 
+/* The method's detector, and no contrastive term for comet. The command line wins over a file, which may have been written for
+ * another method. */
+static int settle_method(train_arguments *a)
+{
+    cz_train_options *t = &a->train;
+    const bool plain = !in_tasks(a), comet = strcmp(t->method, "comet") == 0;
+    const size_t contrast = find_option(a, "contrast");
+    if (plain && a->given[find_option(a, "method")] && !a->given[find_option(a, "detector")]) t->detector = t->method;
+    if (t->detector == NULL) t->detector = plain ? t->method : cz_detector_name(0);
+    if (plain && strcmp(t->detector, t->method) != 0) {
+        cli_error("--method %s trains the detector of that name, not %s; around it go --method cozad and comet",
+                  t->method, t->detector);
+        return CLI_USAGE;
+    }
+    if (comet && a->given[contrast] && t->cozad.contrast) {
+        cli_error("--contrast on: method comet has no contrastive term, method cozad has");
+        return CLI_USAGE;
+    }
+    if (comet) t->cozad.contrast = 0;
+    return -1;
+}
+
+/* Options of one detector for another. */
+static int check_detector(const train_arguments *a)
+{
+    static const char *const simplenet[] = {"hidden-width",     "noise-std",  "margin-positive", "margin-negative",
+                                            "simplenet-compat", "lr-adaptor", "lr-discriminator"};
+    const char *detector = a->train.detector, *wrong = NULL;
+    for (size_t i = 0; i < sizeof simplenet / sizeof *simplenet && strcmp(detector, "simplenet") != 0; i++) {
+        if (a->given[find_option(a, simplenet[i])]) wrong = simplenet[i];
+    }
+    if (wrong != NULL) {
+        cli_error("--%s is about detector simplenet, not %s", wrong, detector);
+        return CLI_USAGE;
+    }
+    for (size_t i = a->first_flow; i < a->end_flow && strcmp(detector, "flow") != 0; i++) {
+        if (a->given[i]) wrong = a->options[i].name;
+    }
+    if (wrong == NULL) return -1;
+    cli_error("--%s is about detector flow, not %s", wrong, detector);
+    return CLI_USAGE;
+}
+
+/* Says of the first option that does nothing in this method. */
+static void note_idle(const train_arguments *a)
+{
+    const bool comet = strcmp(a->train.method, "comet") == 0;
+    const size_t first = comet ? a->first_contrast : a->first_cozad, end = comet ? a->end_contrast : a->end_cozad;
+    const size_t contrast = find_option(a, "contrast");
+    for (size_t i = first; i < end && (comet || !in_tasks(a)); i++) {
+        if (!a->given[i] || (comet && i == contrast)) continue;
+        cli_note("--%s has no effect without --method cozad%s", a->options[i].name,
+                 comet || (i >= a->first_contrast && i < a->end_contrast) ? "" : " or comet");
+        return;
+    }
+}
+
 static void finish(train_arguments *a)
 {
     cz_cozad_options *c = &a->train.cozad;
@@ -242,18 +340,21 @@ static void finish(train_arguments *a)
     common_finish(&a->common);
     a->train.cache = a->common.cache;
     a->train.log = cli_log;
-    for (size_t i = a->first_cozad; i < a->end_cozad && strcmp(a->train.method, "cozad") != 0; i++) {
-        if (!a->given[i]) continue;
-        cli_note("--%s has no effect without --method cozad", a->options[i].name);
-        break;
-    }
 }
 
 int train_options_read(train_arguments *a, const cli_verb *verb, int argc, char **argv, cli_list *args)
 {
-    static const char *const refused[] = {"config", "print-config"};
     int code = cli_parse_given(verb, a->options, a->option_count, argc, argv, args, a->given);
-    if (code >= 0) return code;
+    if (code < 0) code = train_options_settle(a);
+    if (code < 0) code = check_detector(a);
+    if (code < 0) note_idle(a);
+    return code;
+}
+
+int train_options_settle(train_arguments *a)
+{
+    static const char *const refused[] = {"config", "print-config"};
+    int code;
     if (a->config != NULL) {
         code = config_read(a->config, a->options, a->option_count, (config_names){refused, 2}, a->given, a->from_file,
                            &a->file);
@@ -262,6 +363,7 @@ int train_options_read(train_arguments *a, const cli_verb *verb, int argc, char 
     choose_photos(a);
     if (a->literal) apply_literal(a);
     code = check(a);
+    if (code < 0) code = settle_method(a);
     if (code < 0) finish(a);
     return code;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One child process at a time. */
-#include "ablate.h"
+#include "jobs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static int start(const ablate *a, char *const *words, const char *out, pid_t *child)
+static int start(const jobs *j, char *const *words, const char *out, pid_t *child)
 {
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
@@ -35,7 +35,7 @@ static int start(const ablate *a, char *const *words, const char *out, pid_t *ch
     if (error == 0) {
         error = posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, out, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     }
-    if (error == 0) error = posix_spawn(child, a->binary, &files, &attributes, words, environ);
+    if (error == 0) error = posix_spawn(child, j->binary, &files, &attributes, words, environ);
     (void)posix_spawn_file_actions_destroy(&files);
     (void)posix_spawnattr_destroy(&attributes);
     return error;
@@ -60,7 +60,7 @@ static int wait_for(pid_t child, int *status)
     }
 }
 
-int ablate_run_child(const ablate *a, const json_t *words, const char *out, ablate_end *end)
+int jobs_run_child(const jobs *j, const json_t *words, const char *out, jobs_end *end)
 {
     const size_t count = json_array_size(words);
     char **argv = calloc(count + 1, sizeof *argv);
@@ -72,22 +72,22 @@ int ablate_run_child(const ablate *a, const json_t *words, const char *out, abla
     for (size_t i = 0; i < count; i++) argv[i] = (char *)json_string_value(json_array_get(words, i));
     pid_t child = 0;
     int status = 0, code = CLI_OK;
-    const int error = start(a, argv, out, &child);
+    const int error = start(j, argv, out, &child);
     free(argv);
     if (error != 0) {
-        cli_error("%s: cannot be run: %s", a->binary, strerror(error));
+        cli_error("%s: cannot be run: %s", j->binary, strerror(error));
         return CLI_RESOURCES;
     }
-    ablate_note_child(a, child);
+    jobs_note_child(j, child);
     code = wait_for(child, &status);
-    ablate_note_child(a, 0);
+    jobs_note_child(j, 0);
     end->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     end->exit = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     if (code == CLI_OK && end->exit == CLI_INTERRUPTED) code = CLI_INTERRUPTED; /* only the child was told */
     return code;
 }
 
-char *ablate_shell_line(const json_t *words)
+char *jobs_shell_line(const json_t *words)
 {
     char *text = NULL;
     size_t size = 0;
@@ -116,4 +116,39 @@ char *ablate_shell_line(const json_t *words)
         return NULL;
     }
     return text;
+}
+
+bool jobs_went_well(const jobs_end *end, const char *file)
+{
+    return (end->exit == CLI_OK || end->exit == CLI_SOME_FAILED) && jobs_exists(file);
+}
+
+bool jobs_push(json_t *words, const char *text)
+{
+    return json_array_append_new(words, json_string(text)) == 0;
+}
+
+bool jobs_push_running(json_t *words, const common_options *common, uint64_t usual_limit, size_t threads)
+{
+    bool good = true;
+    if (threads > 0) {
+        good = jobs_push(words, "--threads") && json_array_append_new(words, json_sprintf("%zu", threads)) == 0;
+    }
+    if (common->no_cache) good = good && jobs_push(words, "--no-cache");
+    if (common->cache_dir[0] != '\0') {
+        good = good && jobs_push(words, "--cache-dir") && jobs_push(words, common->cache_dir);
+    }
+    if (common->cache_limit != usual_limit) {
+        good = good && jobs_push(words, "--cache-limit") &&
+               json_array_append_new(words, json_sprintf("%llu", (unsigned long long)common->cache_limit)) == 0;
+    }
+    if (cli_quiet) good = good && jobs_push(words, "--quiet");
+    return good;
+}
+
+double jobs_seconds(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }

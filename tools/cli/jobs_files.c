@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "ablate.h"
+#include "jobs.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -7,25 +7,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-const char *ablate_path(const ablate *a, const char *row, size_t seed, const char *file, char out[ABLATE_PATH])
-{
-    char below[ABLATE_PATH / 8] = "";
-    if (row != NULL && seed > 0) {
-        (void)snprintf(below, sizeof below, "/%s/seed%zu", row, seed);
-    } else if (row != NULL) {
-        (void)snprintf(below, sizeof below, "/%s", row);
-    }
-    (void)snprintf(out, ABLATE_PATH, "%s%s%s%s", a->results, below, file[0] != '\0' ? "/" : "", file);
-    return out;
-}
-
-bool ablate_exists(const char *path)
+bool jobs_exists(const char *path)
 {
     struct stat info;
     return stat(path, &info) == 0;
 }
 
-int ablate_make_folder(const char *path)
+int jobs_make_folder(const char *path)
 {
     if (mkdir(path, 0777) == 0 || errno == EEXIST) {
         struct stat info;
@@ -36,9 +24,9 @@ int ablate_make_folder(const char *path)
     return CLI_RESOURCES;
 }
 
-int ablate_write(const char *path, const char *text, size_t size)
+int jobs_write(const char *path, const char *text, size_t size)
 {
-    char part[ABLATE_PATH + 8];
+    char part[JOBS_PATH + 8];
     (void)snprintf(part, sizeof part, "%s.part", path);
     FILE *file = fopen(part, "we");
     bool good = file != NULL && fwrite(text, 1, size, file) == size && fflush(file) == 0 && fsync(fileno(file)) == 0;
@@ -49,7 +37,7 @@ int ablate_write(const char *path, const char *text, size_t size)
     return CLI_RESOURCES;
 }
 
-int ablate_write_json(const char *path, json_t *value)
+int jobs_write_json(const char *path, json_t *value)
 {
     char *text = value != NULL ? json_dumps(value, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(value);
@@ -58,13 +46,13 @@ int ablate_write_json(const char *path, json_t *value)
         return CLI_RESOURCES;
     }
     const size_t length = strlen(text);
-    text[length] = '\n'; /* in place of the end: ablate_write takes a size */
-    const int code = ablate_write(path, text, length + 1);
+    text[length] = '\n'; /* in place of the end: jobs_write takes a size */
+    const int code = jobs_write(path, text, length + 1);
     free(text);
     return code;
 }
 
-json_t *ablate_read_json(const char *path, bool say)
+json_t *jobs_read_json(const char *path, bool say)
 {
     json_error_t error;
     json_t *value = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
