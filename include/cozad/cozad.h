@@ -225,7 +225,7 @@ typedef enum cz_precision {
     CZ_PRECISION_MODEL = 101 /* to ask for: what the model was calibrated with, else trained with */
 } cz_precision;
 /* Relative root mean square difference of patch features from fp32 that `auto` allows. */
-#define CZ_AUTO_ERROR 0.02
+#define CZ_AUTO_ERROR 0.05
 /* "fp32", "fp32-winograd", "bf16", "int8", "auto", "model". Never NULL. */
 CZ_API const char *cz_precision_name(cz_precision precision);
 /* 1: found. */
