@@ -258,5 +258,7 @@ cz_status cz_confidence_measure(cz_patch_set *p, const cz_model *model, const cz
         out->grid_width = cz_pooler_grid_w(p->pooler);
         out->grid_height = cz_pooler_grid_h(p->pooler);
     }
-    return status == CZ_OK ? cz_patch_set_report(p, "confidence", p->set.count, p->set.count, "") : status;
+    if (status == CZ_OK) status = cz_patch_set_report(p, "confidence", p->set.count, p->set.count, "");
+    if (status != CZ_OK) cz_confidence_free(out); /* the last report may cancel as well */
+    return status;
 }
