@@ -64,16 +64,16 @@ CZ_API const char *cz_dataset_layout_name(size_t index);
 /* One of them and how much it was trusted at the end of the training (docs/inspect.md). Texts belong to the model. A figure that the
  * model does not have (an older file, an excluded photo) is NaN. */
 typedef struct cz_training_photo {
-    const char *name;   /* as its source called it; NULL: not known. A file's word, not to be trusted */
-    const char *sha256; /* 64 hex digits: cz_image_sha256 */
-    double
-        weight; /* confidence, 0 … 1: the mean weight (paper Eq. 5) of the 1 % of its patches that are trusted least */
+    const char *name;       /* as its source called it; NULL: not known. A file's word, not to be trusted */
+    const char *sha256;     /* 64 hex digits: cz_image_sha256 */
+    double weight;          /* confidence, 0 … 1 (paper Eq. 5 of how odd its oddest patches are; docs/inspect.md) */
     double share_below_one; /* of its patches: weight below 1 */
     double score;           /* its image score */
     int apart;              /* 1: stands apart from the bulk, is counted in cz_model_contamination */
     int excluded;           /* 1: was not trained on, cz_train_options.excluded */
     size_t place_x, place_y, grid_width,
         grid_height; /* the patch trusted least, in the patch grid; a grid of 0: not known */
+    double level;    /* how odd, for an order among photos of equal weight; NaN: not known */
 } cz_training_photo;
 
 /* Trained on, in the training's order, then excluded. */

@@ -13,6 +13,8 @@
 #define KEPT ((size_t)1 << 22)
 /* The least trusted one in so many patches of a photo speak for it: a defect is small. */
 #define ONE_IN ((size_t)100)
+/* The same photos are compared in the same way whatever the training's seed. */
+#define MUTUAL_SEED 0
 
 typedef struct ranked {
     float score;
@@ -247,12 +249,16 @@ cz_status cz_confidence_measure(cz_patch_set *p, const cz_model *model, const cz
                                        .scores = score_photo,
                                        .ctx = &s};
     cz_status status = CZ_OK;
+    cz_mutual mutual = {.distance = NULL};
     for (size_t i = 0; named && i < p->set.count && status == CZ_OK; i++) {
         category[i] = source->category(source->ctx, p->set.items[i].source);
         if (category[i] >= source->categories)
             status = cz_fail(CZ_E_ARG, "image %zu: there is no category %zu", i, category[i]);
     }
     if (status == CZ_OK) status = cz_confidence_compute(&input, out);
+    if (status == CZ_OK) status = cz_mutual_measure(p, category, input.categories, MUTUAL_SEED, features, &mutual);
+    if (status == CZ_OK) status = cz_confidence_compare(&mutual, category, input.categories, out);
+    cz_mutual_free(&mutual);
     cz_free(category);
     if (status == CZ_OK) {
         out->grid_width = cz_pooler_grid_w(p->pooler);

@@ -4,14 +4,15 @@
 #define CZ_API_CONFIDENCE_H
 
 #include "api/model.h"
+#include "api/mutual.h"
 #include "api/patches.h"
 
 typedef struct cz_photo_confidence {
-    double weight;          /* mean weight (paper Eq. 5) of its 1 % least trusted patches */
+    double weight; /* of 0 … 1: Eq. 5 of its level; by the head's scores the mean of its 1 % least trusted patches */
     double share_below_one; /* of its patches */
     double score;           /* as cz_score gives */
-    double level;           /* mean score of its 1 % least trusted patches */
-    size_t place;           /* its least trusted patch, index of the grid */
+    double level; /* mean of what its 1 % least trusted patches have: scores, or how odd they are among the photos */
+    size_t place; /* its least trusted patch, index of the grid */
     size_t category;
     bool apart; /* from the bulk of its category: what the contamination counts */
 } cz_photo_confidence;
@@ -35,9 +36,12 @@ typedef struct cz_confidence_input {
 
 /* Asks for every photo's scores once, a category at a time. CZ_E_DIVERGED when one is not finite. */
 cz_status cz_confidence_compute(const cz_confidence_input *input, cz_confidence *out);
-/* The same with the model's scores of a training set. features: scratch of [grid, D]. */
+/* Photos of a training set by the model's scores, and those of categories of at least CZ_MUTUAL_LEAST photos by comparison with each other
+ * (api/mutual.h), which does not depend on how well the head has learnt. features: scratch of [grid, D]. */
 cz_status cz_confidence_measure(cz_patch_set *p, const cz_model *model, const cz_image_source *source, float *features,
                                 cz_confidence *out);
+/* Replaces what `c` says of the photos of large enough categories; `c->contamination` is counted anew. */
+cz_status cz_confidence_compare(const cz_mutual *mutual, const size_t *category, size_t categories, cz_confidence *c);
 void cz_confidence_free(cz_confidence *c);
 
 #endif

@@ -30,9 +30,9 @@ static json_t *photo_json(const char *name, const cz_feature_item *item, const c
 {
     char hex[65];
     cz_sha256_hex(item->sha256, hex);
-    return json_pack("{s:o, s:s, s:f, s:f, s:f, s:[I, I], s:b}", "name", json_name(name), "pixels_sha256", hex,
+    return json_pack("{s:o, s:s, s:f, s:f, s:f, s:f, s:[I, I], s:b}", "name", json_name(name), "pixels_sha256", hex,
                      "weight", rounded(c->weight), "share_below_one", rounded(c->share_below_one), "score",
-                     (double)(float)c->score, "place", (json_int_t)(c->place % grid_width),
+                     (double)(float)c->score, "level", rounded(c->level), "place", (json_int_t)(c->place % grid_width),
                      (json_int_t)(c->place / grid_width), "apart", (int)c->apart);
 }
 
@@ -121,12 +121,12 @@ static bool is_place(const json_t *value)
 
 static bool is_photo(const json_t *photo)
 {
-    const json_t *apart = json_object_get(photo, "apart");
+    const json_t *apart = json_object_get(photo, "apart"), *level = json_object_get(photo, "level");
     return json_is_object(photo) && is_name(json_object_get(photo, "name")) &&
            is_digest(json_object_get(photo, "pixels_sha256")) && is_within(json_object_get(photo, "weight"), 0, 1) &&
            is_within(json_object_get(photo, "share_below_one"), 0, 1) &&
            is_within(json_object_get(photo, "score"), -1e38, 1e38) && is_place(json_object_get(photo, "place")) &&
-           (apart == NULL || json_is_boolean(apart));
+           (level == NULL || is_within(level, -1e38, 1e38)) && (apart == NULL || json_is_boolean(apart));
 }
 
 static bool is_excluded(const json_t *photo)
@@ -190,8 +190,11 @@ cz_status cz_model_photo_at(const cz_model *model, size_t index, cz_training_pho
                                           : hashes_of(model);
     const json_t *photo = json_array_get(from, index >= trained ? index - trained : index);
     if (photo == NULL) return cz_fail(CZ_E_ARG, "the model knows of no photo %zu", index);
-    *out = (cz_training_photo){
-        .weight = (double)NAN, .share_below_one = (double)NAN, .score = (double)NAN, .excluded = index >= trained};
+    *out = (cz_training_photo){.weight = (double)NAN,
+                               .share_below_one = (double)NAN,
+                               .score = (double)NAN,
+                               .level = (double)NAN,
+                               .excluded = index >= trained};
     if (json_is_string(photo)) {
         out->sha256 = json_string_value(photo);
         return CZ_OK;
@@ -204,6 +207,8 @@ cz_status cz_model_photo_at(const cz_model *model, size_t index, cz_training_pho
     out->weight = json_number_value(json_object_get(photo, "weight"));
     out->share_below_one = json_number_value(json_object_get(photo, "share_below_one"));
     out->score = json_number_value(json_object_get(photo, "score"));
+    if (json_is_number(json_object_get(photo, "level")))
+        out->level = json_number_value(json_object_get(photo, "level"));
     out->apart = json_is_true(json_object_get(photo, "apart"));
     out->place_x = (size_t)json_integer_value(json_array_get(place, 0));
     out->place_y = (size_t)json_integer_value(json_array_get(place, 1));

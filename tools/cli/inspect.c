@@ -16,6 +16,7 @@ static int by_trust(const void *a, const void *b)
     const cz_training_photo *x = &((const inspect_row *)a)->photo, *y = &((const inspect_row *)b)->photo;
     if (x->excluded != y->excluded) return x->excluded - y->excluded;
     if (x->weight < y->weight || x->weight > y->weight) return x->weight < y->weight ? -1 : 1;
+    if (x->level < y->level || x->level > y->level) return x->level > y->level ? -1 : 1;
     if (x->score < y->score || x->score > y->score) return x->score > y->score ? -1 : 1;
     return strcmp(x->sha256, y->sha256);
 }
