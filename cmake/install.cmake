@@ -34,8 +34,15 @@ install(FILES ${PROJECT_SOURCE_DIR}/completions/_cozad DESTINATION ${CMAKE_INSTA
 install(FILES ${PROJECT_SOURCE_DIR}/completions/cozad.fish
   DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
 
-# Backbone weights for every user of the machine go here.
+# Backbone weights for every user of the machine go here; one small backbone comes along (docs/builtin-backbone.md).
+install(FILES ${PROJECT_SOURCE_DIR}/share/cozad/builtin.safetensors DESTINATION ${CMAKE_INSTALL_DATADIR}/cozad OPTIONAL)
 install(FILES ${PROJECT_SOURCE_DIR}/cmake/share-README.txt DESTINATION ${CMAKE_INSTALL_DATADIR}/cozad RENAME README.txt)
 install(FILES ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(FILES ${PROJECT_SOURCE_DIR}/examples/embed.c ${PROJECT_SOURCE_DIR}/examples/CMakeLists.txt
   DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
+
+# Units name the program without its folder: systemd finds it below /usr and /usr/local.
+if(TARGET cozad_server)
+  install(FILES ${PROJECT_SOURCE_DIR}/packaging/cozad.service ${PROJECT_SOURCE_DIR}/packaging/cozad.socket
+    DESTINATION lib/systemd/system)
+endif()

@@ -4,7 +4,7 @@ _cozad() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb=${COMP_WORDS[1]:-} options words=
     COMPREPLY=()
     if [ "$COMP_CWORD" = 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W "train score eval metrics compare adapt calibrate drift plot info inspect features weights data cache bench synth ablate --help --version" -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W "train score serve eval metrics compare adapt calibrate drift plot info inspect features weights data cache bench synth ablate --help --version" -- "$current")
         return
     fi
     case $verb in
@@ -114,6 +114,32 @@ _cozad() {
     "score:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "score:--cache-limit") return ;;
     "score:--max-pixels") return ;;
+    "serve:--model" | "serve:-m") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "serve:--model-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "serve:--precision") words="fp32 fp32-winograd bf16 int8 auto" ;;
+    "serve:--threads") return ;;
+    "serve:--max-batch") return ;;
+    "serve:--host") return ;;
+    "serve:--port") return ;;
+    "serve:--allow-host") return ;;
+    "serve:--auth-token-file") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "serve:--tls-cert") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "serve:--tls-key") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "serve:--max-body") return ;;
+    "serve:--max-bodies") return ;;
+    "serve:--max-pixels") return ;;
+    "serve:--max-connections") return ;;
+    "serve:--queue") return ;;
+    "serve:--timeout") return ;;
+    "serve:--idle-timeout") return ;;
+    "serve:--drain") return ;;
+    "serve:--state-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "serve:--quota") return ;;
+    "serve:--retention") return ;;
+    "serve:--history") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "serve:--results") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "serve:--webhook") return ;;
+    "serve:--mqtt") return ;;
     "eval:--model" | "eval:-m") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "eval:--data") return ;;
     "eval:--layout") return ;;
@@ -229,9 +255,14 @@ _cozad() {
     "features:--image-size") return ;;
     "features:--fit") words="squash letterbox crop" ;;
     "features:--resize") return ;;
-    "features:--precision") words="fp32 fp32-winograd bf16" ;;
+    "features:--precision") words="fp32 fp32-winograd bf16 int8" ;;
     "features:--threads") return ;;
     "features:--max-pixels") return ;;
+    "weights convert:--quantise-on") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "weights convert:--photos") return ;;
+    "weights convert:--image-size") return ;;
+    "weights convert:--threads") return ;;
+    "weights convert:--max-pixels") return ;;
     "weights fetch:--mirror") return ;;
     "weights fetch:--to") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "data check:--layout") return ;;
@@ -265,7 +296,7 @@ _cozad() {
     "ablate:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "ablate:--cache-limit") return ;;
     *:--backbone)
-        mapfile -t COMPREPLY < <(compgen -W "wide_resnet50_2 wide_resnet101_2 resnet18 resnet34 resnet50 resnet101" -- "$current"; compgen -f -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W "builtin wide_resnet50_2 wide_resnet101_2 resnet18 resnet34 resnet50 resnet101" -- "$current"; compgen -f -- "$current")
         return
         ;;
     esac
@@ -276,6 +307,7 @@ _cozad() {
     case $verb in
     "train") options="--normal --data --layout --source --exclude --roi --ignore-mask --image-size --fit --resize --max-pixels --output --method --literal --epochs --batch --patches-per-image --lr-adaptor --lr-discriminator --seed --precision --quantise --threads --backbone --taps --feature-width --feature-scale --detector --hidden-width --noise-std --margin-positive --margin-negative --top-k --simplenet-compat --flow-level --flow-blocks --flow-hidden --flow-project --flow-clamp --lr-flow --scl --data-uncertainty --model-uncertainty --hard-cl --confidence-unit --weight-anchor --weight-both --weight-floor --weight-window --kappa --gamma --lambda0 --uncertainty-pairs --uncertainty-scale --det-max --decay --loss-reduction --contrast --lambda-cont --knn --temperature --contrast-chunk --contrast-literal --contrast-in --meta --meta-gradient --tasks --inner-steps --inner-lr --query-share --balance --config --print-config --log --checkpoint-every --resume --cache-dir --cache-limit --no-cache --json --quiet --help" ;;
     "score") options="--model --backbone --maps --overlay --range --report --gate --fdr --no-decision --regions --min-area --mm-per-pixel --roi --ignore-mask --fit --batch --tile --tile-overlap --precision --workers --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
+    "serve") options="--model --model-dir --backbone --precision --threads --max-batch --host --port --allow-host --auth-token-file --insecure --tls-cert --tls-key --max-body --max-bodies --max-pixels --max-connections --queue --timeout --idle-timeout --drain --state-dir --quota --retention --history --results --webhook --mqtt --anomalies-only --json-log --quiet --help" ;;
     "eval") options="--model --backbone --data --layout --category --normal --abnormal --masks --at --threshold --pixel-threshold --min-area --mm-per-pixel --resamples --seed --exact --simplenet-compat --best-of --report --overlays --save-scores --save-maps --suite --root --visa-model --tile --tile-overlap --precision --workers --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --contaminate --contaminate-from --contaminate-keep-in-test --contaminate-most --contaminate-cap --seeds --methods --detectors --with --output --resume --keep-models --quiet --help" ;;
     "metrics") options="--maps --data --at --threshold --pixel-threshold --min-area --mm-per-pixel --resamples --seed --exact --simplenet-compat --threads --max-pixels --json --csv --quiet --help" ;;
     "compare") options="--method --resamples --seed --json --quiet --help" ;;
@@ -288,7 +320,7 @@ _cozad() {
     "features") options="--backbone --tap --output --tensor --patch-taps --feature-width --feature-scale --image-size --fit --resize --precision --threads --max-pixels --quiet --help" ;;
     "weights list") options="--json --quiet --help" ;;
     "weights inspect") options="--json --quiet --help" ;;
-    "weights convert") options="--quiet --help" ;;
+    "weights convert") options="--quantise-on --photos --image-size --threads --max-pixels --quiet --help" ;;
     "weights verify") options="--json --quiet --help" ;;
     "weights fetch") options="--mirror --to --quiet --help" ;;
     "data check") options="--layout --max-pixels --json --quiet --help" ;;

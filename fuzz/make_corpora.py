@@ -59,3 +59,37 @@ for name, text in {
 }.items():
     os.makedirs(os.path.join(here, "manifest"), exist_ok=True)
     write("manifest/" + name, text)
+
+
+def oip(tensor, data=None, **more):
+    return json.dumps({"inputs": [{"name": "image", **tensor, **({} if data is None else {"data": data})}], **more}).encode()
+
+
+def binary(head, rest):
+    return b"binary %d\n" % len(head) + head + rest
+
+
+os.makedirs(os.path.join(here, "server_request"), exist_ok=True)
+small = {"shape": [1, 1, 2, 3], "datatype": "UINT8"}
+files = {"shape": [2], "datatype": "BYTES"}
+form = (b"multipart/form-data; boundary=\"--x\"\n----x\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nhello\r\n"
+        b"----x\r\nContent-Disposition: form-data; name=\"image\"; filename=\"a b.png\"\r\nContent-Type: image/png\r\n\r\n"
+        b"\x89PNG\r\n--\r\n----x--\r\n")
+for name, data in {
+    "flat": b"json\n" + oip(small, [0, 1, 2, 253, 254, 255], id="a"),
+    "nested": b"json\n" + oip(small, [[[[0, 1, 2], [3, 4, 5]]]], outputs=[{"name": "map", "parameters": {"binary_data": True}}]),
+    "base64": b"json\n" + oip(files, ["YQ==", {"b64": "YWI="}], parameters={"binary_data_output": True}),
+    "escaped": b"json\n" + oip(files, ["+/+/", "YQ=="]).replace(b"+/+/", b"\\u002b\\/+/"),
+    "huge": b"json\n" + oip({"shape": [4, 1 << 62, 1 << 62, 3], "datatype": "UINT8"}, [1]),
+    "open": b"json\n" + oip(small, [0, 1, 2])[:-6],
+    "pixels": binary(oip({**small, "parameters": {"binary_data_size": 6}}), bytes(range(6))),
+    "files": binary(oip({**files, "parameters": {"binary_data_size": 13}}), b"\3\0\0\0abc\2\0\0\0de"),
+    "alone": binary(oip({"shape": [1], "datatype": "BYTES"}), b"\xff\xd8\xff\xe0 picture"),
+    "raw": b"binary 0\n\xff\xd8\xff\xe0 picture",
+    "short": binary(oip(files), b"\3\0\0\0abc\xff\xff\xff\xffde"),
+    "form": form,
+    "form_cut": form[:-12],
+    "form_no_name": form.replace(b'name="image"; ', b""),
+    "form_no_boundary": b"multipart/form-data" + form[form.index(b"\n"):],
+}.items():
+    write("server_request/" + name, data)

@@ -117,5 +117,6 @@ int cmd_cache(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_synth(int argc, char **argv);
 int cmd_ablate(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
 
 #endif

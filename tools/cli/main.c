@@ -10,6 +10,7 @@ static const struct {
 } verbs[] = {
     {"train", "learn what normal looks like from a folder of photos", cmd_train},
     {"score", "score photos with a model; heat maps, overlays, a page", cmd_score},
+    {"serve", "serve models over HTTP: a page for people, a protocol for programs", cmd_serve},
     {"eval", "figures with intervals on a labelled data set; the paper's tables", cmd_eval},
     {"metrics", "the same figures from saved scores and maps", cmd_metrics},
     {"compare", "the paired difference of two detectors, with interval and p-value", cmd_compare},

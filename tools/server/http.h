@@ -23,7 +23,11 @@ cz_status sv_http_open(const sv_settings *settings, sv_http **out);
 /* `pattern`: "/v2/models/{}/versions/{}/infer"; {} stands for one segment, non-empty, decoded from percent encoding. The first route that
  * fits wins; a path that fits with other methods only is 405 with Allow. Before sv_http_start. `ctx` outlives the server.
  * `name`: of the route in metrics ("infer"). */
-cz_status sv_http_route(sv_http *h, const char *method, const char *pattern, const char *name, sv_handler handler, void *ctx);
+cz_status sv_http_route(sv_http *h, const char *method, const char *pattern, const char *name, sv_handler handler,
+                        void *ctx);
+/* The same for what is no secret and is needed before a login (the page's files): no token is asked for. */
+cz_status sv_http_route_public(sv_http *h, const char *method, const char *pattern, const char *name,
+                               sv_handler handler, void *ctx);
 /* Called after each answer, from any thread: for metrics and the access log. `milliseconds`: from the request's last byte. */
 typedef void (*sv_http_observer)(void *ctx, const char *route, const char *method, const char *path, int status,
                                  double milliseconds, size_t in, size_t out);
@@ -40,12 +44,12 @@ void sv_http_free(sv_http *h);
 
 const char *sv_request_method(const sv_request *r);
 const char *sv_request_path(const sv_request *r);
-const char *sv_request_arg(const sv_request *r, size_t index);         /* what {} number `index` stood for; "" beyond */
-const char *sv_request_header(const sv_request *r, const char *name);  /* NULL: none */
-const char *sv_request_query(const sv_request *r, const char *name);   /* decoded; NULL: none, "" without a value */
+const char *sv_request_arg(const sv_request *r, size_t index);        /* what {} number `index` stood for; "" beyond */
+const char *sv_request_header(const sv_request *r, const char *name); /* NULL: none */
+const char *sv_request_query(const sv_request *r, const char *name);  /* decoded; NULL: none, "" without a value */
 const unsigned char *sv_request_body(const sv_request *r, size_t *size); /* NULL and 0: none */
-const char *sv_request_client(const sv_request *r);                    /* "127.0.0.1" */
-double sv_request_deadline(const sv_request *r);                       /* of sv_now */
+const char *sv_request_client(const sv_request *r);                      /* "127.0.0.1" */
+double sv_request_deadline(const sv_request *r);                         /* of sv_now */
 
 /* ---- its answer: exactly one of these, which ends the request ------------------------------------------------------ */
 

@@ -14,10 +14,10 @@ typedef struct sv_oip_request {
     char id[128];
     unsigned outputs, binary; /* bits of SV_OIP_*: asked for; asked for as binary */
     size_t count;
-    cz_image *images;               /* UINT8 [N, H, W, 3] or [N, H, W, 1]; [H, W, C] is one image */
-    const unsigned char **files;    /* BYTES [N]: encoded pictures, raw bytes in the binary part or base64 in JSON */
+    cz_image *images;            /* UINT8 [N, H, W, 3] or [N, H, W, 1]; [H, W, C] is one image */
+    const unsigned char **files; /* BYTES [N]: encoded pictures, raw bytes in the binary part or base64 in JSON */
     size_t *file_sizes;
-    unsigned char *pixels;          /* what `images`/`files` point into where it is not the body */
+    unsigned char *pixels; /* what `images`/`files` point into where it is not the body */
 } sv_oip_request;
 
 /* `header_length`: of Inference-Header-Content-Length, or SIZE_MAX when there is none. Limits: at most `max_batch` images, each of at most
@@ -30,6 +30,8 @@ void sv_oip_free(sv_oip_request *r);
  * regions BYTES [N] (a JSON array each). NaN is null in JSON and NaN in binary. */
 cz_status sv_oip_answer(const sv_oip_request *r, const sv_model *model, const sv_outcome *outcomes, char **out,
                         size_t *size, size_t *header_length);
+/* What is said of one image's regions: [{"x", "y", "width", "height", "area", "peak", "peak_x", "peak_y", "mean"}…]; a new reference. */
+json_t *sv_oip_regions(const sv_outcome *outcome);
 /* GET /v2, GET /v2/models/{m}; new references. */
 json_t *sv_oip_server(void);
 json_t *sv_oip_model(const sv_model *model, size_t max_batch);

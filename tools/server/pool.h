@@ -56,6 +56,9 @@ cz_status sv_pool_submit(sv_pool *p, sv_job *const *jobs, size_t count);
 void sv_pool_state_get(sv_pool *p, sv_pool_state *out);
 /* Sessions of models that nobody holds any more are closed, by their workers. sv_models_on_change calls it. */
 void sv_pool_forget(sv_pool *p);
+/* Images of one model that a worker takes at once where more wait than there are workers; 1 unless set (pool.c says why). Before the first
+ * job. */
+void sv_pool_batch(sv_pool *p, size_t most);
 /* Fewer workers while a training runs: `share` in (0, 1] of the cores, at least one. */
 void sv_pool_limit(sv_pool *p, double share);
 /* What waits is scored until `seconds` have passed, then cancelled. */
