@@ -123,8 +123,8 @@ static void distances(void **state)
             below += v < 0.0f;
             within += fabsf(v) <= 1.0f;
         }
-        assert_in_range(below, 7, 8); /* 7: two equal ones in the middle */
-        assert_in_range(within, 7, 9);
+        assert_in_range(below, 7, 8);   /* 7: two equal ones in the middle */
+        assert_in_range(within, 7, 11); /* the MAD has a little added */
     }
     assert_int_equal(cz_mutual_measure(&p, category, 3, 7, features, &again), CZ_OK);
     assert_memory_equal(again.distance, m.distance, COUNT * grid * sizeof *m.distance);

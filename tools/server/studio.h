@@ -13,6 +13,7 @@
  *   GET    /api/datasets/{}/photos/{}        ?size=N: thumbnail, JPEG    DELETE the same
  *   GET    /api/jobs      POST /api/jobs {"dataset", "name", "method": "simplenet"|"comet", "epochs", …}
  *   GET    /api/jobs/{}   DELETE /api/jobs/{} (cancels, or removes one that ended)
+ *   POST   /api/jobs/{}/exclude {"photos": [NAME]}   left out of the next training
  *   GET    /api/jobs/{}/distrusted           photos in order of confidence, worst first (of `cozad inspect`)
  *   POST   /api/jobs/{}/calibrate {"dataset", "alpha"}      POST /api/jobs/{}/activate {"as"}
  * States of a job: queued, running, done, failed, cancelled. One job runs at a time. */
