@@ -174,8 +174,8 @@ CZ_API cz_status cz_tensors_save(const cz_tensors *t, const char *path);
 typedef struct cz_backbone cz_backbone;
 
 /* `name` is a file, or a name looked up as NAME.safetensors and under torchvision's file name in $COZAD_HOME,
- * $XDG_CACHE_HOME/cozad (else ~/.cache/cozad) and the installed share folder; "random:ARCH[:SEED]" makes seeded random
- * weights on the spot. The architecture comes from the file's metadata or from tensor shapes. A missing or misshapen
+ * $XDG_CACHE_HOME/cozad (else ~/.cache/cozad) and the installed share folder, where "builtin", the weights that come with
+ * the library, is; "random:ARCH[:SEED]" makes seeded random weights on the spot. The architecture comes from the file's metadata or from tensor shapes. A missing or misshapen
  * tensor is CZ_E_WEIGHTS and names it and what was expected. */
 CZ_API cz_status cz_backbone_open(const char *name, cz_backbone **out);
 /* Counts references: a model or session that uses the backbone keeps it alive. */
@@ -183,8 +183,14 @@ CZ_API void cz_backbone_close(cz_backbone *b);
 CZ_API const char *cz_backbone_name(const cz_backbone *b);         /* as asked for, file stem or name */
 CZ_API const char *cz_backbone_architecture(const cz_backbone *b); /* "wide_resnet50_2" */
 CZ_API const char *cz_backbone_path(const cz_backbone *b);         /* "" for random weights */
-/* 64 hex digits over names, shapes and values of the tensors used, whatever file format they came in. */
+/* 64 hex digits over names, shapes and values of the tensors used (ranges for int8 are some), whatever file format they came in. */
 CZ_API const char *cz_backbone_sha256(const cz_backbone *b);
+/* Metadata "version", such as "builtin-1"; "" where there is none (or one of more than 31 bytes). */
+CZ_API const char *cz_backbone_version(const cz_backbone *b);
+/* D that patch features have unless it is given: metadata "feature_width", else 384 for cozad_r32 and 1536 for the others. */
+CZ_API size_t cz_backbone_feature_width(const cz_backbone *b);
+/* 1: the weight file has ranges for int8 inside (cz_backbone_measure_ranges). */
+CZ_API int cz_backbone_has_ranges(const cz_backbone *b);
 /* Writes the canonical (folded, F32) weights as safetensors. */
 CZ_API cz_status cz_backbone_save(const cz_backbone *b, const char *path);
 /* Floating-point operations (2 per multiply-add) of one image up to the last of `taps`; 0 on error. */
@@ -442,18 +448,18 @@ typedef struct cz_features_options {
     size_t struct_size;
     const char *taps;       /* comma-separated: stem.relu, stem.pool, layer1 … layer4, layerL.B, input, patches */
     const char *patch_taps; /* taps that `patches` is made of, "layer2,layer3" */
-    size_t feature_width;   /* D of `patches`, 1536 */
+    size_t feature_width;   /* D of `patches`; 0: cz_backbone_feature_width */
     size_t image_width, image_height;
     cz_fit fit;
     size_t resize;
     size_t threads;
-    cz_precision precision; /* not int8, which needs a model's ranges */
+    cz_precision precision; /* int8 only of weights with ranges inside */
     double feature_scale;   /* of `patches`, 1 */
 } cz_features_options;
 #define CZ_FEATURES_OPTIONS_INIT                                                                                       \
     {                                                                                                                  \
-        sizeof(cz_features_options), "patches", "layer2,layer3", 1536, 256, 256, CZ_FIT_SQUASH, 0, 0,                  \
-            CZ_PRECISION_FP32, 1.0                                                                                     \
+        sizeof(cz_features_options), "patches", "layer2,layer3", 0, 256, 256, CZ_FIT_SQUASH, 0, 0, CZ_PRECISION_FP32,  \
+            1.0                                                                                                        \
     }
 
 /* Computes taps of images in F32, unrounded, into `into`, each named "TAP" and shaped [N, C, H, W]; "patches" is
@@ -463,6 +469,26 @@ CZ_API cz_status cz_features_images(const cz_backbone *b, const cz_image *images
 /* The same for an already normalised input [N, 3, H, W] in F32. */
 CZ_API cz_status cz_features_tensor(const cz_backbone *b, const cz_tensor_view *input,
                                     const cz_features_options *options, cz_tensors *into);
+
+typedef struct cz_ranges_options {
+    size_t struct_size;
+    size_t photos;                    /* of the source at the most, evenly spaced; 0: 32 */
+    size_t image_width, image_height; /* network input, 256 x 256 */
+    size_t threads;                   /* 0: all the process may use */
+    cz_progress_fn progress;          /* of the photos, as "precision" */
+    cz_log_fn log;
+    void *ctx;
+} cz_ranges_options;
+#define CZ_RANGES_OPTIONS_INIT                                                                                         \
+    {                                                                                                                  \
+        sizeof(cz_ranges_options), 0, 256, 256, 0, NULL, NULL, NULL                                                    \
+    }
+
+/* Measures on photos the ranges of activations that int8 needs (docs/precision.md), of the whole network, and puts them into
+ * `into` as the tensor "quant.ranges" and what was done as metadata "int8_ranges". Where a weight file has both, int8 needs no
+ * training first; ranges that a training measures on its own photos win. A tensor of that name must not be there yet. */
+CZ_API cz_status cz_backbone_measure_ranges(cz_backbone *b, const cz_image_source *images,
+                                            const cz_ranges_options *options, cz_tensors *into);
 
 /* What the machine's arithmetic units reach in this library's matrix product, in GFLOP/s: the best of several runs of a large
  * one in fp32, bf16 or int8 (Winograd: fp32). Takes about a second. */

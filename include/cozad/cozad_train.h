@@ -108,7 +108,7 @@ typedef struct cz_train_options {
     size_t resize;               /* short side before the centre cut of CZ_FIT_CROP; 0: min(width, height) */
     cz_roi roi;                  /* stored in the model */
     const cz_image *ignore_mask; /* GRAY8; pixels >= 128 are not inspected; scaled to the region; NULL: none */
-    size_t feature_width;        /* D, 1536 */
+    size_t feature_width;        /* D; 0: cz_backbone_feature_width, 1536 for most weights */
     double feature_scale;        /* 0: as the backbone's metadata says (MATH.md section 2) */
     double feature_rms;          /* rho, 0.245 */
     size_t hidden_width;         /* K, 1024 */
@@ -136,7 +136,8 @@ typedef struct cz_train_options {
     int resume; /* go on from `checkpoint` when it is there: same options, photos and threads give the same model, bit for
                    bit. A checkpoint of other options or photos is CZ_E_MODEL. */
     size_t
-        quantise_images; /* photos that the ranges for int8 are measured on, 32; 0: none, the model cannot be run in int8 */
+        quantise_images; /* photos that the ranges for int8 are measured on, 32; 0: none, the model can be run in int8 only
+                            if its weights have ranges inside */
     /* [excluded_count] photos that are left out of `images`, by their pixels; the model remembers them all, whether they were there or
      * not, so that the next training can leave them out again (cz_model_photo_at). */
     const cz_excluded_photo *excluded;

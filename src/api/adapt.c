@@ -233,7 +233,7 @@ static cz_status run(adapter *a, const cz_image_source *images)
                                       .width = a->model->feature_width,
                                       .threads = o->threads,
                                       .precision = a->precision,
-                                      .quant = &a->model->quant,
+                                      .quant = cz_precision_ranges(a->model),
                                       .cache = &o->cache,
                                       .progress = o->progress,
                                       .log = o->log,

@@ -66,6 +66,7 @@ typedef struct run {
     const float *input; /* [N, H, W, 3] */
     cz_plan *plan;      /* NULL when no tap of the network is wanted */
     cz_tensors *into;
+    size_t feature_width; /* D */
 } run;
 
 static size_t plan_index(const cz_plan *plan, const char *name)
@@ -101,7 +102,7 @@ static cz_status put_patches(const run *r)
     const float *maps[CZ_MAX_TAPS];
     cz_pooler *pooler = NULL;
     float *scratch = NULL, *out = NULL;
-    const size_t d = r->options->feature_width;
+    const size_t d = r->feature_width;
     CZ_TRY(split(r->options->patch_taps, &list));
     for (size_t t = 0; t < list.count; t++) {
         index[t] = plan_index(r->plan, list.names[t]);
@@ -173,6 +174,7 @@ static cz_status compute(const cz_backbone *b, run *r)
     cz_status status;
     name_list names = {.count = 0}, taps = {.count = 0};
     char *tap_text = NULL;
+    r->feature_width = r->options->feature_width > 0 ? r->options->feature_width : cz_backbone_feature_width(b);
     CZ_TRY(split(r->options->taps, &names));
     CZ_TRY(network_taps(&names, r->options, &taps));
     if (taps.count > 0) {
@@ -184,7 +186,8 @@ static cz_status compute(const cz_backbone *b, run *r)
                                       .height = r->height,
                                       .width = r->width,
                                       .threads = threads,
-                                      .precision = r->options->precision};
+                                      .precision = r->options->precision,
+                                      .quant = cz_backbone_ranges(b)};
         CZ_TRY(cz_plan_create(b, &plan, &r->plan));
         CZ_TRY(cz_plan_run(r->plan, r->input));
     }
@@ -201,12 +204,14 @@ static cz_status check(const cz_backbone *b, const cz_features_options *o, const
     if (o->struct_size < sizeof *o) return cz_fail(CZ_E_ARG, "cz_features_options: unknown struct_size");
     const cz_status status = cz_precision_check(o->precision);
     if (status != CZ_OK) return status;
-    if (o->precision == CZ_PRECISION_INT8 || o->precision == CZ_PRECISION_AUTO || o->precision == CZ_PRECISION_MODEL)
-        return cz_fail(CZ_E_ARG,
-                       "features in %s need a model, which knows ranges and errors: fp32, fp32-winograd or bf16",
-                       cz_precision_name(o->precision));
-    if (o->feature_width == 0 || o->feature_width > 65536)
-        return cz_fail(CZ_E_ARG, "a feature width of %zu", o->feature_width);
+    if ((o->precision == CZ_PRECISION_INT8 && !cz_backbone_has_ranges(b)) || o->precision == CZ_PRECISION_AUTO ||
+        o->precision == CZ_PRECISION_MODEL)
+        return cz_fail(
+            CZ_E_ARG,
+            "features in %s need a model, which knows ranges and errors: fp32, fp32-winograd or bf16; int8 of "
+            "weights with ranges inside",
+            cz_precision_name(o->precision));
+    if (o->feature_width > 65536) return cz_fail(CZ_E_ARG, "a feature width of %zu", o->feature_width);
     return CZ_OK;
 }
 
@@ -236,7 +241,7 @@ cz_status cz_features_images(const cz_backbone *b, const cz_image *images, size_
         CZ_TRY(cz_prep_image(&prep, &images[i], mean, rgb, &geometry));
         cz_prep_normalise(&prep, &geometry, rgb, mean, std, input + i * values);
     }
-    run r = {o, count, o->image_height, o->image_width, input, NULL, into};
+    run r = {o, count, o->image_height, o->image_width, input, NULL, into, 0};
     CZ_TRY(compute(b, &r));
 out:
     cz_free(rgb);
@@ -271,7 +276,7 @@ cz_status cz_features_tensor(const cz_backbone *b, const cz_tensor_view *view, c
             for (size_t c = 0; c < 3; c++) input[(i * plane + p) * 3 + c] = planes[(i * 3 + c) * plane + p];
         }
     }
-    run r = {o, n, h, w, input, NULL, into};
+    run r = {o, n, h, w, input, NULL, into, 0};
     CZ_TRY(compute(b, &r));
 out:
     cz_free(planes);

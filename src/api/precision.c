@@ -120,9 +120,15 @@ cz_status cz_precision_of_model(const cz_model *m, cz_precision asked, cz_precis
     return CZ_OK;
 }
 
+const cz_quant *cz_precision_ranges(const cz_model *m)
+{
+    if (m->quant.count > 0) return &m->quant;
+    return m->backbone != NULL ? cz_backbone_ranges(m->backbone) : NULL;
+}
+
 cz_status cz_precision_require(const cz_model *m, cz_precision precision)
 {
-    if (precision != CZ_PRECISION_INT8 || m->quant.count > 0) return CZ_OK;
+    if (precision != CZ_PRECISION_INT8 || cz_precision_ranges(m) != NULL) return CZ_OK;
     return cz_fail(CZ_E_ARG, "the model has no ranges for int8: train it with --quantise N, or measure them with "
                              "'cozad calibrate --normal DIR --precision int8'");
 }

@@ -30,7 +30,9 @@ cz_precision cz_precision_choose(const double error[CZ_PRECISIONS], bool (*nativ
 
 /* AUTO and MODEL become what they mean for this model; others stay. */
 cz_status cz_precision_of_model(const cz_model *model, cz_precision asked, cz_precision *out);
-/* CZ_E_ARG with what to do about it where the model has no ranges for int8. */
+/* Ranges for int8: the model's own, else those of its weights, else NULL. */
+const cz_quant *cz_precision_ranges(const cz_model *model);
+/* CZ_E_ARG with what to do about it where there are no ranges for int8. */
 cz_status cz_precision_require(const cz_model *model, cz_precision precision);
 /* Takes what was measured into the model: ranges, their tensor, and in meta "int8_ranges" and "precision_errors". The caller refreshes
  * the JSON text. */

@@ -114,7 +114,7 @@ cz_status cz_session_open(const cz_model *model, const cz_session_options *optio
                                           .threads = s->threads,
                                           .batch = s->batch,
                                           .precision = s->precision,
-                                          .quant = &model->quant,
+                                          .quant = cz_precision_ranges(model),
                                           .cache = &o->cache,
                                           .log = o->log,
                                           .ctx = o->ctx};

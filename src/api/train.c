@@ -104,6 +104,8 @@ static cz_status choose_precision(cz_trainer *t)
     if (o->quantise_images > 0) {
         const cz_status status = measure(t);
         if (status != CZ_OK) return status;
+    } else if (o->precision == CZ_PRECISION_INT8) {
+        t->measured.quant = *cz_backbone_ranges(t->model->backbone); /* there are some: cz_train_options_settle */
     }
     if (o->precision != CZ_PRECISION_AUTO) return CZ_OK;
     t->precision = cz_precision_choose(t->measured.error, cz_engine_native);
@@ -373,7 +375,7 @@ cz_status cz_train(cz_backbone *backbone, const cz_image_source *images, const c
     }
     if (images->struct_size < sizeof *images) return cz_fail(CZ_E_ARG, "cz_image_source: unknown struct_size");
     cz_train_options settled;
-    CZ_TRY(cz_train_options_settle(options, &settled));
+    CZ_TRY(cz_train_options_settle(options, backbone, &settled));
     t.options = &settled;
     if (options->excluded_count > 0) {
         CZ_TRY(cz_excluding_create(images, options, &rest));

@@ -112,6 +112,8 @@ cz_status cz_train_describe(cz_model *m, const cz_train_facts *facts)
                                  cz_backbone_path(m->backbone), "architecture", cz_backbone_architecture(m->backbone),
                                  "sha256", m->backbone_sha256, "taps", m->taps, "feature_scale", m->feature_scale,
                                  "feature_rms", o->feature_rms);
+    if (cz_backbone_version(m->backbone)[0] != '\0')
+        (void)json_object_set_new(backbone, "version", json_string(cz_backbone_version(m->backbone)));
     json_t *scores = json_pack("{s:f, s:f}", "median", m->score_median, "max", m->score_max);
     json_decref(m->meta);
     m->meta = json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:o, s:o, s:o}", "format_version", version, "software_version",

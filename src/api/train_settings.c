@@ -21,7 +21,6 @@ void cz_train_options_init(cz_train_options *o)
     o->taps = "layer2,layer3";
     o->image_width = o->image_height = 256;
     o->fit = CZ_FIT_SQUASH;
-    o->feature_width = 1536;
     o->feature_rms = 0.245;
     o->hidden_width = 1024;
     o->epochs = 40;
@@ -177,21 +176,22 @@ static cz_status check_options(const cz_train_options *o)
     if (status != CZ_OK) return status;
     if (o->precision == CZ_PRECISION_MODEL)
         return cz_fail(CZ_E_ARG, "precision \"model\" is for models that are trained already");
-    if (o->precision == CZ_PRECISION_INT8 && o->quantise_images == 0)
-        return cz_fail(CZ_E_ARG, "training in int8 needs photos that ranges are measured on (quantise_images)");
     if (o->top_k == 0) return cz_fail(CZ_E_ARG, "top_k is at least 1");
     if (!(o->feature_scale >= 0.0) || !(o->feature_rms > 0.0)) return cz_fail(CZ_E_ARG, "a feature scale below 0");
     return cz_train_in_tasks(o->method) ? cz_cozad_options_check(&o->cozad) : CZ_OK;
 }
 
-cz_status cz_train_options_settle(const cz_train_options *options, cz_train_options *out)
+cz_status cz_train_options_settle(const cz_train_options *options, const cz_backbone *b, cz_train_options *out)
 {
     cz_status status;
     if (options->struct_size < sizeof *options)
         return cz_fail(CZ_E_ARG, "cz_train_options: unknown struct_size %zu", options->struct_size);
     *out = *options;
+    if (out->feature_width == 0) out->feature_width = cz_backbone_feature_width(b);
     CZ_TRY(settle_detector(out));
     CZ_TRY(check_options(out));
+    if (out->precision == CZ_PRECISION_INT8 && out->quantise_images == 0 && !cz_backbone_has_ranges(b))
+        CZ_TRY(cz_fail(CZ_E_ARG, "training in int8 needs photos that ranges are measured on (quantise_images)"));
     CZ_TRY(check_detector(out));
 out:
     return status;

@@ -9,10 +9,15 @@
 
 #define MAX_SIDE ((size_t)16384) /* of an image; far above memory's own limit */
 
+#define FAMILY 64, {64, 128, 256, 512}, 1536
 static const cz_arch architectures[] = {
-    {"resnet18", false, 64, {2, 2, 2, 2}},        {"resnet34", false, 64, {3, 4, 6, 3}},
-    {"resnet50", true, 64, {3, 4, 6, 3}},         {"resnet101", true, 64, {3, 4, 23, 3}},
-    {"wide_resnet50_2", true, 128, {3, 4, 6, 3}}, {"wide_resnet101_2", true, 128, {3, 4, 23, 3}},
+    {"resnet18", false, 64, {2, 2, 2, 2}, FAMILY},
+    {"resnet34", false, 64, {3, 4, 6, 3}, FAMILY},
+    {"resnet50", true, 64, {3, 4, 6, 3}, FAMILY},
+    {"resnet101", true, 64, {3, 4, 23, 3}, FAMILY},
+    {"wide_resnet50_2", true, 128, {3, 4, 6, 3}, FAMILY},
+    {"wide_resnet101_2", true, 128, {3, 4, 23, 3}, FAMILY},
+    {"cozad_r32", false, 64, {2, 2, 2, 0}, 32, {32, 96, 192, 0}, 384},
 };
 #define ARCHITECTURES (sizeof architectures / sizeof *architectures)
 
@@ -25,7 +30,7 @@ const cz_arch *cz_arch_find(const char *name)
 
 const char *cz_arch_names(void)
 {
-    return "resnet18, resnet34, resnet50, resnet101, wide_resnet50_2, wide_resnet101_2";
+    return "resnet18, resnet34, resnet50, resnet101, wide_resnet50_2, wide_resnet101_2, cozad_r32";
 }
 
 /* ---- recognising ---------------------------------------------------------------------------------------------- */
@@ -48,7 +53,8 @@ static bool has_stage(const cz_tensors *tensors, const char *prefix, size_t laye
     return false;
 }
 
-/* By kind of block, width of layer1 and depth; what does not fit is then reported tensor by tensor. Never NULL. */
+/* By the stem's channels, kind of block, width of layer1 and depth; what does not fit is then reported tensor by tensor. Never
+ * NULL. */
 static const cz_arch *guess(const cz_tensors *tensors, const char *prefix)
 {
     char name[64];
@@ -57,12 +63,15 @@ static const cz_arch *guess(const cz_tensors *tensors, const char *prefix)
     snprintf(name, sizeof name, "%slayer1.0.conv1.weight", prefix);
     const cz_tensor_view *first = cz_tensors_lookup(tensors, name);
     const size_t width = bottleneck && first && first->rank == 4 && first->shape[0] >= 128 ? 128 : 64;
+    snprintf(name, sizeof name, "%sconv1.weight", prefix);
+    const cz_tensor_view *conv = cz_tensors_lookup(tensors, name);
+    const size_t stem = conv && conv->rank == 4 && conv->shape[0] == 32 ? 32 : 64;
     const bool deep = bottleneck ? has_block(tensors, prefix, 3, 6)
                                  : has_block(tensors, prefix, 1, 2) || has_block(tensors, prefix, 2, 2);
     size_t found = 0;
     for (size_t i = 0; i < ARCHITECTURES; i++) { /* the deeper one of a pair comes second */
         const cz_arch *arch = &architectures[i];
-        if (arch->bottleneck != bottleneck || arch->width != width) continue;
+        if (arch->bottleneck != bottleneck || arch->width != width || arch->stem != stem) continue;
         found = i;
         if (!deep) break;
     }
@@ -79,6 +88,8 @@ cz_status cz_arch_detect(const cz_tensors *tensors, const char *prefix, const cz
         if (!has_stage(tensors, prefix, layer)) continue;
         count = layer; /* a stage left out before this one shows as its missing tensors */
     }
+    if (found->blocks[count - 1] == 0)
+        return cz_fail(CZ_E_WEIGHTS, "layer%zu: unexpected, %s has no such stage", count, found->name);
     for (size_t layer = 1; layer <= count; layer++)
         if (has_block(tensors, prefix, layer, found->blocks[layer - 1]))
             return cz_fail(CZ_E_WEIGHTS, "layer%zu.%zu.conv1.weight: unexpected, layer%zu of %s has %zu blocks", layer,
@@ -154,13 +165,13 @@ void cz_layout_build(const cz_arch *arch, const cz_variant *variant, cz_layout *
     memset(out, 0, sizeof *out);
     out->arch = arch;
     out->variant = *variant;
-    const size_t stem = add_conv(out, "conv1", "bn1", 3, 64, 7, 2);
+    const size_t stem = add_conv(out, "conv1", "bn1", 3, arch->stem, 7, 2);
     size_t node = add_node(
         out, &(cz_node){.conv = stem, .input = CZ_NO_NODE, .residual = CZ_NO_NODE, .relu = true, .tap = "stem.relu"});
     node = add_node(out, &(cz_node){.kind = CZ_NODE_POOL, .input = node, .residual = CZ_NO_NODE, .tap = "stem.pool"});
-    size_t channels = 64;
+    size_t channels = arch->stem;
     for (uint8_t layer = 1; layer <= variant->stages; layer++) {
-        const size_t planes = (size_t)64 << (layer - 1);
+        const size_t planes = arch->planes[layer - 1];
         block_shape b = {.layer = layer, .in = channels, .inner = planes * arch->width / 64};
         b.out = arch->bottleneck ? 4 * planes : planes;
         for (b.index = 0; b.index < arch->blocks[layer - 1]; b.index++) {

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ResNet family as data: which convolutions there are, how they are joined, and how an architecture is recognised. */
+/* The ResNet family as data: which convolutions there are, how they are joined, and how an architecture is recognised.
+ * cozad_r32 is this project's own: ResNet-18's blocks in widths 32, 96 and 192, and no layer4. The order of nodes is what ranges
+ * in weight files and models go by, and stays as it is. */
 #ifndef CZ_BACKBONE_ARCH_H
 #define CZ_BACKBONE_ARCH_H
 
@@ -13,10 +15,13 @@
 #define CZ_NO_NODE   SIZE_MAX
 
 typedef struct cz_arch {
-    const char *name; /* torchvision's */
+    const char *name; /* torchvision's, or cozad_r32 */
     bool bottleneck;
-    size_t width; /* output channels of layer1.0.conv1: 64, or 128 for the wide ones */
-    size_t blocks[4];
+    size_t width;         /* of a bottleneck's 3x3 for every 64 planes: 64, or 128 for the wide ones */
+    size_t blocks[4];     /* 0: there is no such stage */
+    size_t stem;          /* output channels of conv1 */
+    size_t planes[4];     /* output channels of each stage, a quarter of them for bottlenecks */
+    size_t feature_width; /* D of patch features unless told otherwise */
 } cz_arch;
 
 /* What differs between networks of one architecture. */
@@ -54,7 +59,7 @@ typedef struct cz_layout {
 
 /* NULL for an unknown name. */
 const cz_arch *cz_arch_find(const char *name);
-/* "resnet18, resnet34, …" */
+/* "resnet18, resnet34, …, cozad_r32" */
 const char *cz_arch_names(void);
 /* Metadata `architecture`, else shapes and names; sets variant->stages too. Tensor names begin with `prefix`. */
 cz_status cz_arch_detect(const cz_tensors *tensors, const char *prefix, const cz_arch **arch, size_t *stages);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "backbone/backbone_internal.h"
 #include "backbone/fold.h"
+#include "backbone/quantise.h"
 #include "tensor/tensors.h"
 #include "util/alloc.h"
 
@@ -84,10 +85,23 @@ static cz_status load(cz_backbone *b, const cz_weight_source *source)
         if (status != CZ_OK) return status;
     }
     cz_description_hash(&b->description, &sha);
+    if (b->ranges.count > 0) {
+        cz_sha256_update(&sha, CZ_QUANT_TENSOR, sizeof CZ_QUANT_TENSOR);
+        cz_sha256_update(&sha, b->ranges.range, b->ranges.count * sizeof *b->ranges.range);
+    }
     cz_sha256_final(&sha, digest);
     cz_sha256_hex(digest, b->sha256);
     atomic_store_explicit(&b->folded->there, true, memory_order_release);
     return CZ_OK;
+}
+
+static cz_status load_ranges(cz_backbone *b, const cz_tensors *tensors)
+{
+    if (!cz_tensors_lookup(tensors, CZ_QUANT_TENSOR)) return CZ_OK;
+    if (cz_quant_load(tensors, &b->ranges) != CZ_OK) return CZ_E_WEIGHTS; /* its message says what is wrong */
+    if (b->ranges.count == b->layout.node_count) return CZ_OK;
+    return cz_fail(CZ_E_WEIGHTS, "tensor \"" CZ_QUANT_TENSOR "\": %zu ranges, the network has %zu nodes",
+                   b->ranges.count, b->layout.node_count);
 }
 
 /* Data-parallel training and wrappers put these before every name. */
@@ -117,6 +131,7 @@ cz_status cz_backbone_from_tensors(const cz_tensors *tensors, const char *name, 
     cz_layout_build(arch, &variant, &b->layout);
     const cz_file_source file = {tensors, prefix, arch->name};
     const cz_weight_source source = cz_source_of_file(&file);
+    CZ_TRY(load_ranges(b, tensors));
     CZ_TRY(load(b, &source));
     *out = b;
     b = NULL;
@@ -210,6 +225,26 @@ const char *cz_backbone_sha256(const cz_backbone *b)
     return b->sha256;
 }
 
+const char *cz_backbone_version(const cz_backbone *b)
+{
+    return b->description.version;
+}
+
+size_t cz_backbone_feature_width(const cz_backbone *b)
+{
+    return b->description.feature_width > 0 ? b->description.feature_width : b->layout.arch->feature_width;
+}
+
+int cz_backbone_has_ranges(const cz_backbone *b)
+{
+    return b->ranges.count > 0;
+}
+
+const cz_quant *cz_backbone_ranges(const cz_backbone *b)
+{
+    return b->ranges.count > 0 ? &b->ranges : NULL;
+}
+
 void cz_backbone_normalisation(const cz_backbone *b, float mean[3], float std[3])
 {
     memcpy(mean, b->description.mean, 3 * sizeof *mean);
@@ -286,6 +321,7 @@ cz_status cz_backbone_save(const cz_backbone *b, const char *path)
     CZ_TRY(cz_description_write(&b->description, tensors));
     for (size_t i = 0; i < b->layout.conv_count; i++)
         CZ_TRY(put_conv(tensors, &b->layout.convs[i], b->weights[i], b->bias[i]));
+    if (b->ranges.count > 0) CZ_TRY(cz_quant_save(&b->ranges, tensors));
     CZ_TRY(cz_tensors_save(tensors, path));
 out:
     cz_tensors_close(tensors);

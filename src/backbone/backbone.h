@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The frozen backbone F (docs/math.md section 1): ResNet-18/34/50/101 and Wide-ResNet-50-2/101-2, stem to layer4 where the
- * weights have it, batch norm folded. `cz_backbone` holds the folded weights; a `cz_plan` is the network compiled for one
+/* The frozen backbone F (docs/math.md section 1): ResNet-18/34/50/101, Wide-ResNet-50-2/101-2 and cozad_r32, stem to layer4
+ * where the weights have it, batch norm folded. `cz_backbone` holds the folded weights; a `cz_plan` is the network compiled for one
  * input shape, batch, thread count and precision. */
 #ifndef CZ_BACKBONE_BACKBONE_H
 #define CZ_BACKBONE_BACKBONE_H
@@ -36,6 +36,9 @@ typedef struct cz_quant {
     size_t count;              /* nodes from the first on that have a range */
     float range[CZ_QUANT_MAX]; /* largest value that the node's 8 bits stand for, > 0 */
 } cz_quant;
+
+/* Ranges of every node that the weight file has inside; NULL: none. */
+const cz_quant *cz_backbone_ranges(const cz_backbone *b);
 
 typedef struct cz_plan_options {
     const char *taps; /* comma-separated */

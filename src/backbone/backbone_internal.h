@@ -35,6 +35,7 @@ struct cz_backbone {
     char sha256[65];
     cz_description description;
     cz_layout layout;
+    cz_quant ranges; /* of the weight file, for every node; count 0: none */
     cz_folded *folded;
     float **weights; /* folded->weights: [out, in, kernel, kernel] each; NULL before cz_backbone_load */
     float **bias;    /* folded->bias: [out] each */

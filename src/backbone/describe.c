@@ -76,12 +76,29 @@ static cz_status read_feature_scale(const cz_tensors *tensors, cz_description *o
     return CZ_OK;
 }
 
+static cz_status read_feature_width(const cz_tensors *tensors, cz_description *out)
+{
+    double width;
+    const char *text = cz_tensors_metadata(tensors, "feature_width");
+    if (!text) return CZ_OK;
+    const cz_status status = parse_numbers("feature_width", text, &width, 1);
+    if (status != CZ_OK) return status;
+    if (!(width >= 1 && width <= (double)CZ_DESCRIPTION_MAX_WIDTH) || width != floor(width))
+        return cz_fail(CZ_E_WEIGHTS, "metadata feature_width: a whole number from 1 to %zu expected, found %s",
+                       CZ_DESCRIPTION_MAX_WIDTH, text);
+    out->feature_width = (size_t)width;
+    return CZ_OK;
+}
+
 cz_status cz_description_read(const cz_tensors *tensors, cz_description *out)
 {
     cz_status status = CZ_OK;
     cz_description_default(out);
     CZ_TRY(read_normalisation(tensors, out));
     CZ_TRY(read_feature_scale(tensors, out));
+    CZ_TRY(read_feature_width(tensors, out));
+    const char *version = cz_tensors_metadata(tensors, "version");
+    if (version && strlen(version) < sizeof out->version) memcpy(out->version, version, strlen(version) + 1);
     const char *eps = cz_tensors_metadata(tensors, "bn_eps"), *stride = cz_tensors_metadata(tensors, "stride_in");
     const char *pool = cz_tensors_metadata(tensors, "stem_pool");
     if (eps) CZ_TRY(parse_numbers("bn_eps", eps, &out->eps, 1));
@@ -129,6 +146,8 @@ cz_status cz_description_write(const cz_description *d, cz_tensors *tensors)
         CZ_TRY(write_json(tensors, "feature_scale", json_real(d->feature_scale)));
     else
         CZ_TRY(cz_tensors_set_metadata(tensors, "feature_scale", "calibrate"));
+    if (d->feature_width > 0) CZ_TRY(write_json(tensors, "feature_width", json_integer((json_int_t)d->feature_width)));
+    if (d->version[0] != '\0') CZ_TRY(cz_tensors_set_metadata(tensors, "version", d->version));
 out:
     return status;
 }
@@ -148,4 +167,9 @@ void cz_description_hash(const cz_description *d, cz_sha256 *sha)
     }
     if (d->stride_in_conv1) cz_sha256_update(sha, "stride_in conv1", 16);
     if (d->pool_ceil) cz_sha256_update(sha, "stem_pool ceil_mode", 20);
+    if (d->feature_width > 0) {
+        const uint64_t width = d->feature_width;
+        cz_sha256_update(sha, "feature_width", 14);
+        cz_sha256_update(sha, &width, sizeof width);
+    }
 }

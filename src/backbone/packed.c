@@ -77,12 +77,16 @@ static void keep(cz_folded *f, const char *context, cz_packed *packed)
 static char *describe(const cz_backbone *b, const char *context)
 {
     const cz_description *d = &b->description;
-    json_t *text = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:[f,f,f], s:[f,f,f], s:f, s:f, s:b, s:b}", "context",
-                             context, "sha256", b->sha256, "name", b->name, "path", b->path, "architecture",
+    json_t *ranges = json_array();
+    for (size_t i = 0; i < b->ranges.count; i++)
+        (void)json_array_append_new(ranges, json_real((double)b->ranges.range[i]));
+    json_t *text = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:[f,f,f], s:[f,f,f], s:f, s:f, s:b, s:b, s:I, s:s, s:o}",
+                             "context", context, "sha256", b->sha256, "name", b->name, "path", b->path, "architecture",
                              b->layout.arch->name, "stages", (json_int_t)b->layout.variant.stages, "mean",
                              (double)d->mean[0], (double)d->mean[1], (double)d->mean[2], "std", (double)d->std[0],
                              (double)d->std[1], (double)d->std[2], "eps", d->eps, "feature_scale", d->feature_scale,
-                             "stride_in_conv1", (int)d->stride_in_conv1, "pool_ceil", (int)d->pool_ceil);
+                             "stride_in_conv1", (int)d->stride_in_conv1, "pool_ceil", (int)d->pool_ceil,
+                             "feature_width", (json_int_t)d->feature_width, "version", d->version, "ranges", ranges);
     char *dumped = text ? json_dumps(text, JSON_INDENT(1)) : NULL;
     char *out = dumped ? cz_strdup(dumped) : NULL;
     free(dumped);
@@ -107,8 +111,28 @@ static bool read_description(const json_t *text, cz_description *d)
     d->feature_scale = json_number_value(json_object_get(text, "feature_scale"));
     d->stride_in_conv1 = json_is_true(json_object_get(text, "stride_in_conv1"));
     d->pool_ceil = json_is_true(json_object_get(text, "pool_ceil"));
+    const json_t *width = json_object_get(text, "feature_width");
+    const char *version = json_string_value(json_object_get(text, "version"));
+    const json_int_t features = json_integer_value(width);
+    if (!json_is_integer(width) || features < 0 || features > (json_int_t)CZ_DESCRIPTION_MAX_WIDTH || !version ||
+        strlen(version) >= sizeof d->version)
+        return false; /* one made before there were these is as good as none */
+    d->feature_width = (size_t)features;
+    memcpy(d->version, version, strlen(version) + 1);
     return read_floats(json_object_get(text, "mean"), d->mean) && read_floats(json_object_get(text, "std"), d->std) &&
            d->std[0] > 0 && d->std[1] > 0 && d->std[2] > 0 && d->eps >= 0 && d->feature_scale >= 0;
+}
+
+/* Those of every node, or none. */
+static bool read_ranges(const json_t *list, size_t nodes, cz_quant *out)
+{
+    if (!json_is_array(list) || (json_array_size(list) != 0 && json_array_size(list) != nodes)) return false;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        out->range[i] = (float)json_number_value(json_array_get(list, i));
+        if (!(out->range[i] > 0) || !isfinite(out->range[i])) return false;
+    }
+    out->count = json_array_size(list);
+    return true;
 }
 
 static const char *get(const json_t *text, const char *key)
@@ -133,7 +157,8 @@ static cz_status backbone_of(const json_t *text, const char *name, const char *p
     cz_description description;
     const cz_arch *arch = cz_arch_find(get(text, "architecture"));
     const json_int_t stages = json_integer_value(json_object_get(text, "stages"));
-    if (!arch || stages < 1 || stages > 4 || !read_description(text, &description)) return CZ_OK;
+    if (!arch || stages < 1 || stages > 4 || arch->blocks[stages - 1] == 0 || !read_description(text, &description))
+        return CZ_OK;
     cz_backbone *b = cz_backbone_new(name ? name : get(text, "name"), path);
     if (!b) return CZ_E_MEMORY;
     b->description = description;
@@ -142,6 +167,10 @@ static cz_status backbone_of(const json_t *text, const char *name, const char *p
     variant.pool_ceil = description.pool_ceil;
     cz_layout_build(arch, &variant, &b->layout);
     (void)snprintf(b->sha256, sizeof b->sha256, "%s", get(text, "sha256"));
+    if (!read_ranges(json_object_get(text, "ranges"), b->layout.node_count, &b->ranges)) {
+        cz_backbone_close(b);
+        return CZ_OK;
+    }
     *out = b;
     return CZ_OK;
 }

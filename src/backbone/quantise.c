@@ -118,25 +118,25 @@ void cz_quant_hash(const cz_quant *quant, char hex[17])
     hex[16] = '\0';
 }
 
-#define TENSOR "quant.ranges"
-
 cz_status cz_quant_save(const cz_quant *quant, cz_tensors *into)
 {
-    const cz_tensor_view view = {TENSOR, CZ_F32, 1, {quant->count}, quant->range, quant->count * sizeof *quant->range};
+    const cz_tensor_view view = {CZ_QUANT_TENSOR, CZ_F32,       1,
+                                 {quant->count},  quant->range, quant->count * sizeof *quant->range};
     return cz_tensors_add(into, &view);
 }
 
 cz_status cz_quant_load(const cz_tensors *from, cz_quant *out)
 {
-    const cz_tensor_view *view = cz_tensors_lookup(from, TENSOR);
-    if (view == NULL) return cz_fail(CZ_E_MODEL, "there is no tensor \"" TENSOR "\"");
+    const cz_tensor_view *view = cz_tensors_lookup(from, CZ_QUANT_TENSOR);
+    if (view == NULL) return cz_fail(CZ_E_MODEL, "there is no tensor \"" CZ_QUANT_TENSOR "\"");
     if (view->dtype != CZ_F32 || view->rank != 1 || view->shape[0] == 0 || view->shape[0] > CZ_QUANT_MAX)
-        return cz_fail(CZ_E_MODEL, "tensor \"" TENSOR "\" is not F32 [1 … %d]", CZ_QUANT_MAX);
+        return cz_fail(CZ_E_MODEL, "tensor \"" CZ_QUANT_TENSOR "\" is not F32 [1 … %d]", CZ_QUANT_MAX);
     cz_quant quant = {.count = view->shape[0]};
     memcpy(quant.range, view->data, quant.count * sizeof *quant.range);
     for (size_t i = 0; i < quant.count; i++) {
         if (!(quant.range[i] >= LEAST_RANGE && quant.range[i] <= MOST_RANGE))
-            return cz_fail(CZ_E_MODEL, "tensor \"" TENSOR "\": %g at %zu is not a range", (double)quant.range[i], i);
+            return cz_fail(CZ_E_MODEL, "tensor \"" CZ_QUANT_TENSOR "\": %g at %zu is not a range",
+                           (double)quant.range[i], i);
     }
     *out = quant;
     return CZ_OK;

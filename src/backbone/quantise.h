@@ -21,7 +21,8 @@ cz_status cz_quantiser_finish(const cz_quantiser *q, cz_quant *out);
 
 /* 16 hex digits that name the ranges in keys of stores. */
 void cz_quant_hash(const cz_quant *quant, char hex[17]);
-/* As the tensor quant.ranges [count] of a model file, and back; a missing one is CZ_E_MODEL. */
+/* As the tensor quant.ranges [count] of a model or weight file, and back; a missing one is CZ_E_MODEL. */
+#define CZ_QUANT_TENSOR "quant.ranges"
 cz_status cz_quant_save(const cz_quant *quant, cz_tensors *into);
 cz_status cz_quant_load(const cz_tensors *from, cz_quant *out);
 

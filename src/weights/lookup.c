@@ -134,14 +134,19 @@ static cz_status fail_not_found(const char *name, char **folders)
         places = longer;
     }
     if (!places) return CZ_E_MEMORY;
-    if (is_known(name)) {
+    if (strcmp(name, "builtin") == 0) {
+        (void)cz_fail(CZ_E_WEIGHTS,
+                      "no weights \"builtin\" in %s; they come with cozad as share/cozad/builtin.safetensors and are "
+                      "missing from this installation",
+                      places);
+    } else if (is_known(name)) {
         (void)cz_fail(CZ_E_WEIGHTS,
                       "no weights \"%s\" in %s; get them with `cozad weights fetch %s`, or give a file's path", name,
                       places, name);
     } else {
         (void)cz_fail(
             CZ_E_WEIGHTS,
-            "no file and no weights \"%s\" in %s (known names: wide_resnet50_2, resnet18, resnet34, resnet50, "
+            "no file and no weights \"%s\" in %s (known names: builtin, wide_resnet50_2, resnet18, resnet34, resnet50, "
             "resnet101, wide_resnet101_2; `cozad weights fetch NAME` downloads)",
             name, places);
     }

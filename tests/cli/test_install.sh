@@ -28,6 +28,14 @@ check_tree() { # PREFIX
     expect 0 ldd "$prefix/bin/cozad"
     grep -F libcozad.so.0 "$tmp/out" | grep -qF "$prefix" || fail "the binary does not load the installed library"
 
+    # The backbone that comes along is found wherever the tree lies; where the sources have none, random weights stand in for it.
+    if [ ! -e "$prefix/share/cozad/builtin.safetensors" ]; then
+        [ ! -e "$root/share/cozad/builtin.safetensors" ] || fail "the built-in backbone is not installed"
+        expect 0 "$prefix/bin/cozad" weights convert random:cozad_r32:1 "$prefix/share/cozad/builtin.safetensors"
+    fi
+    expect 0 "$prefix/bin/cozad" weights verify builtin
+    stdout_has "^$(realpath "$prefix")/share/cozad/builtin.safetensors: ok"
+
     export PKG_CONFIG_PATH=${pc%/*}
     libdir=$(realpath "$(pkg-config --variable=libdir cozad)")
     [ "$libdir/libcozad.so.0" -ef "$(find "$prefix" -name libcozad.so.0)" ] || fail "cozad.pc names $libdir"

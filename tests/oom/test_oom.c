@@ -155,6 +155,21 @@ static cz_status call_score(void)
     return status;
 }
 
+static cz_status call_ranges(void)
+{
+    cz_tensors *into = NULL;
+    cz_image_source source = CZ_IMAGE_SOURCE_INIT;
+    cz_ranges_options options = CZ_RANGES_OPTIONS_INIT;
+    source.count = PHOTOS;
+    source.load = load;
+    options.image_width = options.image_height = SIDE;
+    options.threads = 1;
+    cz_status status = cz_tensors_create(&into);
+    if (status == CZ_OK) status = cz_backbone_measure_ranges(backbone, &source, &options, into);
+    cz_tensors_close(into);
+    return status;
+}
+
 static cz_status call_features(void)
 {
     cz_features_options options = CZ_FEATURES_OPTIONS_INIT;
@@ -219,6 +234,7 @@ static void sweep_all(void **state)
     sweep("model open", call_model_open, 1);
     sweep("session and score", call_score, 1);
     sweep("features", call_features, 1);
+    sweep("ranges of weights", call_ranges, 1);
     sweep("pictures", call_pictures, 1);
 }
 

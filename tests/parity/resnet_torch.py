@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 import hashweights
 
-# bottleneck, width of layer1.0.conv1, blocks
+# bottleneck, width of a bottleneck's 3x3 for every 64 planes, blocks
 ARCHITECTURES = {
     "resnet18": (False, 64, (2, 2, 2, 2)),
     "resnet34": (False, 64, (3, 4, 6, 3)),
@@ -16,7 +16,10 @@ ARCHITECTURES = {
     "resnet101": (True, 64, (3, 4, 23, 3)),
     "wide_resnet50_2": (True, 128, (3, 4, 6, 3)),
     "wide_resnet101_2": (True, 128, (3, 4, 23, 3)),
+    "cozad_r32": (False, 64, (2, 2, 2)),
 }
+# stem, planes of each stage
+CHANNELS = {"cozad_r32": (32, (32, 96, 192))}
 
 
 def conv(inputs, outputs, kernel, stride=1):
@@ -53,11 +56,12 @@ class ResNet(nn.Module):
     def __init__(self, architecture, stages=3, msra=False, fc=False):
         super().__init__()
         self.bottleneck, width, blocks = ARCHITECTURES[architecture]
-        self.conv1, self.bn1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64)
+        stem, stage_planes = CHANNELS.get(architecture, (64, (64, 128, 256, 512)))
+        self.conv1, self.bn1 = nn.Conv2d(3, stem, 7, 2, 3, bias=False), nn.BatchNorm2d(stem)
         self.maxpool = nn.MaxPool2d(3, 2, 0, ceil_mode=True) if msra else nn.MaxPool2d(3, 2, 1)
-        self.stages, inputs = stages, 64
+        self.stages, inputs = stages, stem
         for layer in range(1, stages + 1):
-            planes = 64 << (layer - 1)
+            planes = stage_planes[layer - 1]
             outputs, inner = (4 * planes, planes * width // 64) if self.bottleneck else (planes, planes)
             modules = []
             for index in range(blocks[layer - 1]):

@@ -68,6 +68,12 @@ static void test_wide_resnet50_2(void **state)
     check_random("wide_resnet50_2", TEST_FILES "/backbone_wide_resnet50_2.safetensors");
 }
 
+static void test_cozad_r32(void **state)
+{
+    (void)state;
+    check_random("cozad_r32", TEST_FILES "/backbone_cozad_r32.safetensors");
+}
+
 static void test_resnet50_msra(void **state)
 {
     (void)state;
@@ -139,7 +145,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_oracle),          cmocka_unit_test(test_resnet18),      cmocka_unit_test(test_resnet50),
-        cmocka_unit_test(test_wide_resnet50_2), cmocka_unit_test(test_resnet50_msra),
+        cmocka_unit_test(test_wide_resnet50_2), cmocka_unit_test(test_resnet50_msra), cmocka_unit_test(test_cozad_r32),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,7 @@
 #include "features/patch.h"
 #include "golden.h"
 
-enum { SIDE = 256, WIDTH = 1536 };
+enum { SIDE = 256 };
 
 static void check_patches(const cz_backbone *b, const char *file, float factor)
 {
@@ -19,6 +19,7 @@ static void check_patches(const cz_backbone *b, const char *file, float factor)
     cz_pooler *pooler;
     cz_tap_shape shapes[2];
     const float *maps[2];
+    const size_t width = cz_backbone_feature_width(b); /* 1536, or 384 for cozad_r32 */
     const cz_plan_options options = {"layer2,layer3", 1, SIDE, SIDE, 2, CZ_PRECISION_FP32, NULL, false};
     float *input = golden_input(SIDE, factor);
     assert_non_null(input);
@@ -30,15 +31,15 @@ static void check_patches(const cz_backbone *b, const char *file, float factor)
         shapes[i] = (cz_tap_shape){tap->channels, tap->height, tap->width};
         maps[i] = cz_plan_tap_data(plan, i);
     }
-    assert_int_equal(cz_pooler_create(shapes, 2, WIDTH, &pooler), CZ_OK);
+    assert_int_equal(cz_pooler_create(shapes, 2, width, &pooler), CZ_OK);
     const size_t patches = cz_pooler_grid_h(pooler) * cz_pooler_grid_w(pooler);
     assert_int_equal(patches, 1024);
     float *scratch = malloc((cz_pooler_scratch(pooler) + 1) * sizeof *scratch);
-    float *out = malloc(patches * WIDTH * sizeof *out);
+    float *out = malloc(patches * width * sizeof *out);
     assert_non_null(scratch);
     assert_non_null(out);
     cz_pooler_patches(pooler, maps, 1.0f, scratch, out);
-    const double error = golden_error(golden, "patches", out, patches, WIDTH, false);
+    const double error = golden_error(golden, "patches", out, patches, width, false);
     printf("%s patches: relative L2 error %.2e\n", cz_backbone_name(b), error);
     assert_true(error <= 1e-5);
     cz_pooler_destroy(pooler);
@@ -52,8 +53,9 @@ static void test_random(void **state)
     (void)state;
     static const char *const names[][2] = {{"resnet18", TEST_FILES "/backbone_resnet18.safetensors"},
                                            {"resnet50", TEST_FILES "/backbone_resnet50.safetensors"},
-                                           {"wide_resnet50_2", TEST_FILES "/backbone_wide_resnet50_2.safetensors"}};
-    for (size_t i = 0; i < 3; i++) {
+                                           {"wide_resnet50_2", TEST_FILES "/backbone_wide_resnet50_2.safetensors"},
+                                           {"cozad_r32", TEST_FILES "/backbone_cozad_r32.safetensors"}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         cz_backbone *b;
         assert_int_equal(cz_backbone_random(names[i][0], 1, &b), CZ_OK);
         check_patches(b, names[i][1], 1);

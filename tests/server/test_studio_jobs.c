@@ -104,6 +104,43 @@ static void test_job(void **state)
     assert_int_equal(done(studio_dataset_delete(f->s, "set")), 200);
 }
 
+/* Phases without steps, before them and after them, each until the test has seen it. */
+static void test_phases(void **state)
+{
+#define WAITS(name)              "while ! [ -f " #name " ]; do sleep 0.02; done\n"
+#define PHASE(name, done, total) "echo '{\"event\":\"" #name "\",\"done\":" #done ",\"total\":" #total "}' >>$log\n"
+    static const struct {
+        const char *phase, *next;
+        double progress;
+    } seen[] = {{"features", "a", 0.25},  {"features", "b", 1.0},       {"training", "c", 0.5},
+                {"comparing", "d", 0.75}, {"confidence", "e", 1.0 / 3}, {"save", "f", 1.0}};
+    fixture *f = *state;
+    char id[SV_NAME], path[300];
+    make_set(f, "set", 2);
+    script(f,
+           LINE_START PHASE(features, 1, 4) WAITS(a) PHASE(features, 4, 4) WAITS(b) LINE_STEP(1) WAITS(c) LINE_STEP(3)
+               PHASE(comparing, 3, 4) PHASE(comparing, 9, 4) PHASE(other, 1, 4) PHASE(comparing, -1, 4) WAITS(d)
+                   PHASE(confidence, 1, 3) WAITS(e) PHASE(confidence, 3, 3) WAITS(f) "echo model >$model\nexit 0");
+    train(f, "{\"dataset\":\"set\"}", id);
+    for (size_t i = 0; i < sizeof seen / sizeof *seen; i++) {
+        json_t *job = NULL;
+        double progress = -1.0;
+        for (int j = 0; j < 200 && progress != seen[i].progress; j++) {
+            json_decref(job);
+            job = await(f, id, "phase", seen[i].phase);
+            progress = json_real_value(json_object_get(job, "progress"));
+            if (progress != seen[i].progress) nap(0.05);
+        }
+        assert_true(progress == seen[i].progress);
+        assert_int_equal(json_is_null(json_object_get(job, "eta_seconds")),
+                         strcmp(seen[i].phase, "training") != 0 && i != 5);
+        json_decref(job);
+        (void)snprintf(path, sizeof path, "%s/%s", f->state, seen[i].next);
+        put_file(path, "");
+    }
+    json_decref(await(f, id, "state", "done"));
+}
+
 static void test_job_fails(void **state)
 {
     fixture *f = *state;
@@ -366,6 +403,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_job, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_phases, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_job_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cancel, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_resume, set_up, tear_down),

@@ -137,6 +137,13 @@ static void test_errors(void **state)
     r = (recipe){.arch = "resnet18", .stages = 4, .leave_out = "layer4.1.bn2.bias"};
     expect_failure(&r, NULL, NULL, "layer4.1.bn2.bias: missing; resnet18 needs it, with shape [512]");
     cz_backbone *b;
+    r = (recipe){.arch = "resnet18", .stages = 4};
+    expect_failure(&r, "architecture", "cozad_r32", "layer4: unexpected, cozad_r32 has no such stage");
+    r = (recipe){.arch = "cozad_r32"};
+    expect_failure(&r, "architecture", "resnet18", "conv1.weight: shape [64, 3, 7, 7] expected");
+    expect_failure(&r, "feature_width", "0", "feature_width");
+    expect_failure(&r, "feature_width", "384.5", "feature_width");
+    expect_failure(&r, "feature_width", "1e9", "feature_width");
     assert_int_equal(cz_backbone_random("resnet19", 0, &b), CZ_E_ARG);
     cz_tensors *empty;
     assert_int_equal(cz_tensors_create(&empty), CZ_OK);
@@ -147,10 +154,10 @@ static void test_errors(void **state)
 static void test_architectures(void **state)
 {
     (void)state;
-    static const char *const names[] = {"resnet18",  "resnet34",        "resnet50",
-                                        "resnet101", "wide_resnet50_2", "wide_resnet101_2"};
+    static const char *const names[] = {"resnet18",        "resnet34",         "resnet50", "resnet101",
+                                        "wide_resnet50_2", "wide_resnet101_2", "cozad_r32"};
     static const char *const prefixes[] = {"", "module.", "model."};
-    for (size_t i = 0; i < 6; i++) {
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const recipe r = {.arch = names[i], .prefix = prefixes[i % 3]};
         cz_tensors *t = checkpoint(&r);
         cz_backbone *b, *random;
@@ -164,6 +171,9 @@ static void test_architectures(void **state)
                             cz_backbone_sha256(random)); /* names, shapes, values: all the same */
         assert_int_equal(strlen(cz_backbone_sha256(b)), 64);
         assert_true(cz_backbone_feature_scale(b) == 1 && cz_backbone_feature_scale(random) == 0);
+        assert_int_equal(cz_backbone_feature_width(b), i == 6 ? 384 : 1536);
+        assert_string_equal(cz_backbone_version(b), "");
+        assert_false(cz_backbone_has_ranges(b));
         cz_backbone_close(b);
         cz_backbone_close(random);
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A whole random ResNet-18 in every precision against fp32: features within a stated error. */
+/* A whole random ResNet-18 and cozad_r32 in every precision against fp32: features within a stated error. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -58,15 +58,14 @@ static void check(const cz_backbone *b, const cz_quant *quant, const cz_plan *fp
         }
 }
 
-static void test_precisions(void **state)
+static void check_architecture(const char *architecture)
 {
-    (void)state;
     cz_backbone *b;
     cz_quantiser *q;
     cz_quant quant;
     cz_plan *fp32;
     float *input = malloc(VALUES * sizeof *input);
-    assert_int_equal(cz_backbone_random("resnet18", 3, &b), CZ_OK);
+    assert_int_equal(cz_backbone_random(architecture, 3, &b), CZ_OK);
     assert_int_equal(cz_quantiser_create(b, "layer1,layer2,layer3", SIDE, SIDE, 1, &q), CZ_OK);
     for (uint64_t photo = 0; photo < 3; photo++) {
         for (size_t i = 0; i < VALUES; i++) input[i] = 2 * cz_hash_uniform(photo << 32, i);
@@ -87,8 +86,20 @@ static void test_precisions(void **state)
     free(input);
 }
 
+static void test_resnet18(void **state)
+{
+    (void)state;
+    check_architecture("resnet18");
+}
+
+static void test_cozad_r32(void **state)
+{
+    (void)state;
+    check_architecture("cozad_r32");
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_precisions)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_resnet18), cmocka_unit_test(test_cozad_r32)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,8 @@ static double flops(const bench_run *run, const bench_row *row, size_t stage)
     /* The composed head, its second half on the coarser grid (docs/math.md section 3). */
     const double fine = (double)(row->grid_width * row->grid_height);
     const double coarse = (double)(((row->grid_width + 1) / 2) * ((row->grid_height + 1) / 2));
-    return 2.0 * (double)t->hidden_width * ((fine + coarse) * (double)t->feature_width / 2.0 + fine);
+    const size_t width = t->feature_width > 0 ? t->feature_width : cz_backbone_feature_width(run->backbone);
+    return 2.0 * (double)t->hidden_width * ((fine + coarse) * (double)width / 2.0 + fine);
 }
 
 /* GFLOP/s; 0 where operations are not counted. */

@@ -58,7 +58,7 @@ static int compute(const arguments *a, const cli_list *args)
 {
     cz_backbone *backbone = NULL;
     cz_tensors *into = NULL;
-    cz_status status = cz_backbone_open(a->backbone, &backbone);
+    cz_status status = common_open_backbone(a->backbone, &backbone);
     if (status != CZ_OK) return cli_fail_model(status);
     status = cz_tensors_create(&into);
     if (status == CZ_OK) status = cz_tensors_set_metadata(into, "backbone", cz_backbone_name(backbone));
@@ -79,17 +79,19 @@ int cmd_features(int argc, char **argv)
     a.features = (cz_features_options)CZ_FEATURES_OPTIONS_INIT;
     common_init(&a.common);
     const cli_option options[] = {
-        {"backbone", 0, CLI_STRING, &a.backbone, "NAME|FILE", "weights; random:ARCH[:SEED] makes some", NULL},
+        {"backbone", 0, CLI_STRING, &a.backbone, "NAME|FILE", COMMON_BACKBONE_HELP, NULL},
         {"tap", 0, CLI_STRING, &a.features.taps, "LIST", "what to write", NULL},
         {"output", 'o', CLI_STRING, &a.output, "FILE", "safetensors file to write", NULL},
         {"tensor", 0, CLI_STRING, &a.tensor, "FILE:NAME", "instead of images: a normalised input [N, 3, H, W]", NULL},
         {"patch-taps", 0, CLI_STRING, &a.features.patch_taps, "LIST", "taps that patches are made of", NULL},
-        {"feature-width", 0, CLI_SIZE, &a.features.feature_width, "D", "numbers a patch", NULL},
+        {"feature-width", 0, CLI_SIZE, &a.features.feature_width, "D",
+         "numbers a patch; 0: as the weights say, mostly 1536", NULL},
         {"feature-scale", 0, CLI_REAL, &a.features.feature_scale, "X", "factor of patches", NULL},
         {"image-size", 0, CLI_STRING, &a.size, "N|WxH", "network input", NULL},
         {"fit", 0, CLI_CHOICE, &a.fit, NULL, "how a photo becomes that size", "squash|letterbox|crop"},
         {"resize", 0, CLI_SIZE, &a.features.resize, "N", "short side before --fit crop cuts; 0: the image size", NULL},
-        {"precision", 0, CLI_CHOICE, &a.precision, NULL, "what to compute in", "fp32|fp32-winograd|bf16"},
+        {"precision", 0, CLI_CHOICE, &a.precision, NULL, "what to compute in; int8: weights with ranges inside",
+         "fp32|fp32-winograd|bf16|int8"},
         {"threads", 0, CLI_SIZE, &a.features.threads, "N", "0: all", NULL},
         COMMON_READ_OPTIONS(a.common),
     };

@@ -17,7 +17,9 @@
 static const cli_verb verb = {
     "train", "--normal DIR | --source ROOT:LAYOUT... [options] -o MODEL",
     "Learns what normal looks like from normal photos and writes one model file.",
-    "The network that turns pixels into features is frozen (--backbone); its features are computed once, kept in the "
+    "The network that turns pixels into features is frozen (--backbone; unless given, wide_resnet50_2 where its "
+    "weights are "
+    "installed, else the built-in one); its features are computed once, kept in the "
     "feature store and used in every epoch. Region, fit and image size are stored in the model and used again when "
     "scoring. A photo that cannot be read is named and left out; the exit code is then 3 and the model is written all "
     "the same.\n\n"
@@ -139,6 +141,7 @@ static int note_phase(void *ctx, const char *what, size_t done, size_t total, co
     double *began = preparing ? &r->features : &r->training;
     if (*began == 0.0) *began = seconds();
     r->end = seconds();
+    train_log_phase(&r->log, what, done, total);
     if (training && r->steps > 0) return cli_interrupted(); /* steps tell more */
     return cli_progress(NULL, what, done, total, detail);
 }
@@ -333,7 +336,8 @@ static int train(train_arguments *a, const input_list *list)
     /* Found out now rather than after an hour of training. */
     if (code == CLI_OK) code = common_check_writable(a->output);
     if (code == CLI_OK) code = read_decisions(a, list, &decided, &excluded);
-    if (code == CLI_OK && (status = cz_backbone_open(a->backbone, &backbone)) != CZ_OK) code = cli_fail_model(status);
+    if (code == CLI_OK && (status = common_open_backbone(a->backbone, &backbone)) != CZ_OK)
+        code = cli_fail_model(status);
     if (code == CLI_OK) code = prepare_checkpoint(&r);
     if (code == CLI_OK && a->log != NULL) code = train_log_open(&r.log, a->log, a->train.resume != 0);
     if (code == CLI_OK) code = compute(&r, backbone);

@@ -59,17 +59,32 @@ static bool is_weight_file(const char *name)
     return false;
 }
 
+/* Metadata "version" of a safetensors file, which is short to read; "" without. version: [32] */
+static void read_version(const char *path, char version[32])
+{
+    cz_tensors *t = NULL;
+    const char *dot = strrchr(path, '.');
+    version[0] = '\0';
+    if (strcmp(dot, ".safetensors") != 0 || cz_tensors_open(path, &t) != CZ_OK) return;
+    const char *text = cz_tensors_metadata(t, "version");
+    if (text && strlen(text) < 32) (void)snprintf(version, 32, "%s", text);
+    cz_tensors_close(t);
+}
+
 static void print_file(const char *name, const char *path, uint64_t bytes, bool json)
 {
-    char size[32];
+    char size[32], version[32];
+    read_version(path, version);
     if (json) {
         json_t *line = json_pack("{s:s, s:s, s:I}", "name", name, "path", path, "bytes", (json_int_t)bytes);
+        if (line && version[0]) (void)json_object_set_new(line, "version", json_string(version));
         char *text = line ? json_dumps(line, 0) : NULL;
         if (text) puts(text);
         free(text);
         json_decref(line);
     } else {
-        printf("%-36s %10s  %s\n", name, cli_bytes(bytes, size), path);
+        printf("%-36s %10s  %s%s%s%s\n", name, cli_bytes(bytes, size), path, version[0] ? " (" : "", version,
+               version[0] ? ")" : "");
     }
 }
 
@@ -125,7 +140,9 @@ int weights_list(int argc, char **argv)
     static const cli_verb VERB = {
         "weights list", "[--json]",
         "Lists the weight files in the folders that names are looked up in, and those to be had.",
-        "The folders are $COZAD_HOME, $XDG_CACHE_HOME/cozad (else ~/.cache/cozad) and the installed share folder.",
+        "The folders are $COZAD_HOME, $XDG_CACHE_HOME/cozad (else ~/.cache/cozad) and the installed share folder, "
+        "where "
+        "builtin is, the weights that come with cozad.",
         "  cozad weights list"};
     bool json = false;
     const cli_option options[] = {{"json", 0, CLI_FLAG, &json, NULL, "one JSON object a line", NULL}};
@@ -163,7 +180,7 @@ static const struct {
 } PARTS[] = {
     {"list", "which weights are where", weights_list},
     {"inspect", "the tensors and metadata of a file", weights_inspect},
-    {"convert", "a PyTorch checkpoint to safetensors", weights_convert},
+    {"convert", "a PyTorch checkpoint to safetensors, ranges for int8", weights_convert},
     {"verify", "check that a file is whole and is a backbone", weights_verify},
     {"fetch", "download published weights", weights_fetch},
 };

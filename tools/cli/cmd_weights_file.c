@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cozad weights inspect, verify, convert: what is done with one file. */
+/* cozad weights inspect and verify: what is said of one file. */
 #include "cmd_weights.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The one or two positional arguments; false (reported) for another number. */
 static bool take_arguments(const cli_list *args, size_t count, const char *verb, const char *what)
@@ -81,10 +82,21 @@ static int inspect_text(const cz_tensors *t)
     return CLI_OK;
 }
 
+/* A name that is no file means what --backbone means by it. */
+static cz_status open_named(const char *name, cz_tensors **out)
+{
+    cz_backbone *b = NULL;
+    const bool named = strpbrk(name, "/.:") == NULL && access(name, F_OK) != 0;
+    cz_status status = named ? cz_backbone_open(name, &b) : CZ_OK;
+    if (status == CZ_OK) status = cz_tensors_open(named ? cz_backbone_path(b) : name, out);
+    cz_backbone_close(b);
+    return status;
+}
+
 int weights_inspect(int argc, char **argv)
 {
     static const cli_verb VERB = {
-        "weights inspect", "[--json] FILE",
+        "weights inspect", "[--json] FILE|NAME",
         "Prints the tensors (name, type, shape, size) and metadata of a weight file.",
         "Safetensors and PyTorch checkpoints of both formats are recognised by content. With --json the first line "
         "describes the file, every other one a tensor.",
@@ -99,7 +111,7 @@ int weights_inspect(int argc, char **argv)
         return CLI_USAGE;
     }
     cz_tensors *t = NULL;
-    const cz_status status = cz_tensors_open(args.items[0], &t);
+    const cz_status status = open_named(args.items[0], &t);
     cli_list_free(&args);
     if (status != CZ_OK) return cli_fail_model(status);
     code = json ? inspect_json(t) : inspect_text(t);
@@ -166,11 +178,16 @@ static int print_verified(const cz_backbone *b, const char *hex, size_t tensors,
         json_t *line = json_pack("{s:s, s:s, s:s, s:s, s:I}", "path", cz_backbone_path(b), "sha256", hex,
                                  "architecture", cz_backbone_architecture(b), "backbone_sha256", cz_backbone_sha256(b),
                                  "tensors", (json_int_t)tensors);
+        if (line && cz_backbone_version(b)[0])
+            (void)json_object_set_new(line, "version", json_string(cz_backbone_version(b)));
         if (line) (void)json_object_set_new(line, "published", known ? json_string(known->source) : json_null());
         return print_json(line) ? CLI_OK : CLI_RESOURCES;
     }
     printf("%s: ok\n  architecture     %s, %zu tensors\n  file SHA-256     %s\n  backbone SHA-256 %s\n",
            cz_backbone_path(b), cz_backbone_architecture(b), tensors, hex, cz_backbone_sha256(b));
+    if (cz_backbone_version(b)[0]) printf("  version          %s\n", cz_backbone_version(b));
+    printf("  features         %zu numbers a patch unless told otherwise, %s\n", cz_backbone_feature_width(b),
+           cz_backbone_has_ranges(b) ? "ranges for int8 inside" : "no ranges for int8");
     if (known) printf("  published as     %s (its SHA-256 begins with %s)\n", known->source, known->sha256_prefix);
     return CLI_OK;
 }
@@ -222,80 +239,4 @@ int weights_verify(int argc, char **argv)
     }
     cli_list_free(&args);
     return cli_finish_output(code);
-}
-
-/* ---- convert ---- */
-
-static const struct {
-    const char *key, *value;
-} TORCHVISION[] = {
-    {"batchnorm", "separate"},
-    {"bn_eps", "1e-5"},
-    {"stem_pool", "3x3 stride 2 padding 1"},
-    {"input_range", "0..1 RGB"},
-    {"input_mean", "[0.485,0.456,0.406]"},
-    {"input_std", "[0.229,0.224,0.225]"},
-    {"license", "BSD-3-Clause"},
-};
-
-static cz_status set_if_absent(cz_tensors *t, const char *key, const char *value)
-{
-    return cz_tensors_metadata(t, key) ? CZ_OK : cz_tensors_set_metadata(t, key, value);
-}
-
-/* Says what the file is, where that is certain: its architecture, and for a published file its preprocessing. */
-static cz_status describe(cz_tensors *t, const char *path)
-{
-    char hex[65];
-    cz_backbone *b = NULL;
-    cz_status status = CZ_OK;
-    if (cz_backbone_open(path, &b) == CZ_OK) {
-        status = set_if_absent(t, "architecture", cz_backbone_architecture(b));
-        cz_backbone_close(b);
-    } else {
-        cli_note("%s; converted as it is", cz_last_error());
-    }
-    if (status == CZ_OK) status = cz_file_sha256(path, hex);
-    const cz_known_weights *known = NULL;
-    for (size_t i = 0; status == CZ_OK && i < cz_known_weights_count(); i++) {
-        const cz_known_weights *k = cz_known_weights_at(i);
-        if (strncmp(hex, k->sha256_prefix, strlen(k->sha256_prefix)) == 0) known = k;
-    }
-    if (status == CZ_OK) status = set_if_absent(t, "converted_from_sha256", hex);
-    if (!known || status != CZ_OK) return status;
-    status = set_if_absent(t, "source", known->source);
-    for (size_t i = 0; status == CZ_OK && i < sizeof TORCHVISION / sizeof TORCHVISION[0]; i++)
-        status = set_if_absent(t, TORCHVISION[i].key, TORCHVISION[i].value);
-    return status;
-}
-
-int weights_convert(int argc, char **argv)
-{
-    static const cli_verb VERB = {
-        "weights convert", "IN.pth OUT.safetensors", "Writes the tensors of a PyTorch checkpoint as safetensors.",
-        "Names, types and values stay as they are. The architecture is written to the metadata, and for torchvision's "
-        "published files also preprocessing and source.",
-        "  cozad weights convert wide_resnet50_2-95faca4d.pth wide_resnet50_2.safetensors"};
-    cli_list args = {NULL, 0};
-    const int code = cli_parse(&VERB, NULL, 0, argc, argv, &args);
-    if (code >= 0) return code;
-    if (!take_arguments(&args, 2, "convert", "an input and an output file")) {
-        cli_list_free(&args);
-        return CLI_USAGE;
-    }
-    cz_tensors *t = NULL;
-    const char *from = args.items[0], *to = args.items[1];
-    int result = CLI_OK;
-    cz_status status = cz_tensors_open(from, &t);
-    if (status == CZ_OK) status = describe(t, from);
-    if (status != CZ_OK) {
-        result = cli_fail_model(status);
-    } else if ((status = cz_tensors_save(t, to)) != CZ_OK) {
-        result = cli_fail(status);
-    } else {
-        cli_note("%s: %zu tensors", to, cz_tensors_count(t));
-    }
-    cz_tensors_close(t);
-    cli_list_free(&args);
-    return result;
 }

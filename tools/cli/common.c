@@ -28,10 +28,11 @@ void common_finish(common_options *o)
 static bool exists_in(const char *folders, const char *name)
 {
     char path[4096];
+    struct stat info;
     while (*folders != '\0') {
         const size_t length = strcspn(folders, "\n");
         if (length > 0 && snprintf(path, sizeof path, "%.*s/%s", (int)length, folders, name) < (int)sizeof path &&
-            access(path, R_OK) == 0) {
+            stat(path, &info) == 0 && S_ISREG(info.st_mode) && access(path, R_OK) == 0) {
             return true;
         }
         folders += length + (folders[length] == '\n' ? 1 : 0);
@@ -39,12 +40,37 @@ static bool exists_in(const char *folders, const char *name)
     return false;
 }
 
+static const char usual[] = "wide_resnet50_2", fallback[] = "builtin";
+
+/* Under any of the names that cz_backbone_open looks it up by. */
+static bool has_usual(const char *folders)
+{
+    if (exists_in(folders, "wide_resnet50_2.safetensors") || exists_in(folders, "wide_resnet50_2.pth") ||
+        exists_in(folders, usual))
+        return true;
+    for (size_t i = 0; i < cz_known_weights_count(); i++) {
+        const cz_known_weights *known = cz_known_weights_at(i);
+        if (strcmp(known->name, usual) == 0 && exists_in(folders, known->file)) return true;
+    }
+    return false;
+}
+
 const char *common_default_backbone(void)
 {
     char *folders = cz_backbone_search_path();
-    const bool builtin = folders != NULL && exists_in(folders, "builtin.safetensors");
+    const char *name = usual;
+    if (folders != NULL && !has_usual(folders) && exists_in(folders, "builtin.safetensors")) name = fallback;
     cz_string_free(folders);
-    return builtin ? "builtin" : "wide_resnet50_2";
+    return name;
+}
+
+cz_status common_open_backbone(const char *name, cz_backbone **out)
+{
+    const cz_status status = cz_backbone_open(name, out);
+    if (status == CZ_OK && name == fallback) /* the very string: a name that was given is another */
+        cli_note("backbone: the built-in one (%s), as wide_resnet50_2 is not installed; --backbone takes another",
+                 cz_backbone_version(*out)[0] != '\0' ? cz_backbone_version(*out) : fallback);
+    return status;
 }
 
 int common_check_writable(const char *path)

@@ -40,8 +40,12 @@ void common_finish(common_options *o);
             "fp32|fp32-winograd|bf16|int8|auto"                                                                        \
     }
 
-/* "builtin" where it is installed, else "wide_resnet50_2". Static storage. */
+#define COMMON_BACKBONE_HELP "weights; also builtin and random:ARCH[:SEED]"
+
+/* "wide_resnet50_2" where its weights are found, else "builtin" where these are, else "wide_resnet50_2". Static storage. */
 const char *common_default_backbone(void);
+/* As cz_backbone_open. Says so when `name` is what common_default_backbone fell back to, and nobody asked for it. */
+cz_status common_open_backbone(const char *name, cz_backbone **out);
 /* The file can be made or replaced; otherwise the error is printed and its exit code returned. */
 int common_check_writable(const char *path);
 /* One line on stdout; takes the reference. */

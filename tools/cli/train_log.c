@@ -23,7 +23,9 @@ static bool ends_inside(const char *path)
 
 int train_log_open(train_log *log, const char *path, bool append)
 {
-    *log = (train_log){path, -1, false, append && ends_inside(path)};
+    *log = (train_log)TRAIN_LOG_NONE;
+    log->path = path;
+    log->inside = append && ends_inside(path);
     log->file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (append ? O_APPEND : O_TRUNC), 0666);
     if (log->file >= 0) return CLI_OK;
     cli_error("%s: cannot write there: %s", path, strerror(errno));
@@ -189,6 +191,35 @@ void train_log_step(train_log *log, const cz_train_step *s)
             (void)fprintf(l.out, ",\"%s\":%s", fields[i].name, config_real(fields[i].value, buffer));
         }
     }
+    finish(&l, log);
+}
+
+/* The event of a phase as the library calls it; NULL: none. */
+static const char *phase_event(const char *what)
+{
+    static const char *const events[][2] = {{"features", "features"},
+                                            {"precision", "precision"},
+                                            {"statistics", "statistics"},
+                                            {"comparing photos", "comparing"},
+                                            {"confidence", "confidence"}};
+    for (size_t i = 0; i < sizeof events / sizeof *events; i++)
+        if (strcmp(what, events[i][0]) == 0) return events[i][1];
+    return NULL;
+}
+
+void train_log_phase(train_log *log, const char *what, size_t done, size_t total)
+{
+    const char *event = phase_event(what);
+    struct timespec t;
+    if (log->file < 0 || event == NULL) return;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    const double now = (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+    if (log->phase == event && now < log->next && done < total) return;
+    log->phase = event;
+    log->next = now + 1.0;
+    line l;
+    begin(&l, event);
+    if (l.out != NULL) (void)fprintf(l.out, ",\"done\":%zu,\"total\":%zu", done, total);
     finish(&l, log);
 }
 

@@ -86,9 +86,10 @@ static void add_general(train_arguments *a)
     };
     const cli_option detector[] = {
         HEADING("Features and detector (Eq. 14 to 17)"),
-        {"backbone", 0, CLI_STRING, &a->backbone, "NAME|FILE", "weights; random:ARCH[:SEED] makes some", NULL},
+        {"backbone", 0, CLI_STRING, &a->backbone, "NAME|FILE", COMMON_BACKBONE_HELP, NULL},
         {"taps", 0, CLI_STRING, &t->taps, "LIST", "where features are taken", NULL},
-        {"feature-width", 0, CLI_SIZE, &t->feature_width, "D", "numbers a patch", NULL},
+        {"feature-width", 0, CLI_SIZE, &t->feature_width, "D", "numbers a patch; 0: as the weights say, mostly 1536",
+         NULL},
         {"feature-scale", 0, CLI_REAL, &t->feature_scale, "X", "0: as the weights need it", NULL},
         {"detector", 0, CLI_CHOICE, &t->detector, NULL, "what to train; simplenet, or the method's own", a->detectors},
         {"hidden-width", 0, CLI_SIZE, &t->hidden_width, "K", "of the discriminator", NULL},

@@ -137,6 +137,20 @@ bool studio_last_words(const char *path, char out[STUDIO_TEXT])
 
 /* ---- its log -------------------------------------------------------------------------------------------------------- */
 
+/* A line about a phase without steps. With the last of its photos a phase after the steps gives way to the saving, of which no line
+ * tells. */
+static void take_phase(const json_t *line, const char *event, studio_progress *p)
+{
+    static const char *const phases[] = {"features", "precision", "statistics", "comparing", "confidence"};
+    const json_int_t done = json_integer_value(json_object_get(line, "done"));
+    const json_int_t total = json_integer_value(json_object_get(line, "total"));
+    for (size_t i = 0; i < sizeof phases / sizeof *phases; i++) {
+        if (strcmp(event, phases[i]) != 0 || done < 0 || total <= 0 || done > total) continue;
+        p->phase = done < total || !p->any_step ? phases[i] : NULL;
+        p->share = (double)done / (double)total;
+    }
+}
+
 static void take_line(const char *text, size_t size, studio_progress *p)
 {
     json_t *line = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
@@ -145,13 +159,17 @@ static void take_line(const char *text, size_t size, studio_progress *p)
     const json_int_t steps = json_integer_value(json_object_get(line, "steps"));
     if (event != NULL && strcmp(event, "start") == 0) {
         p->started = true;
+        p->phase = NULL;
     } else if (event != NULL && strcmp(event, "step") == 0 && step >= 0 && step < steps) {
         const json_t *loss = json_object_get(line, "loss"), *left = json_object_get(line, "seconds_left");
         p->any_step = true;
+        p->phase = NULL;
         p->step = (size_t)step + 1;
         p->steps = (size_t)steps;
         p->loss = json_is_number(loss) ? json_number_value(loss) : NAN;
         p->eta = json_is_number(left) ? json_number_value(left) : NAN;
+    } else if (event != NULL) {
+        take_phase(line, event, p);
     }
     json_decref(line);
 }

@@ -257,6 +257,8 @@ typedef struct studio_progress {
     bool started, any_step;
     size_t step, steps;
     double loss, eta;
+    const char *phase; /* the last line's, where it is of one without steps; NULL: none */
+    double share;      /* of that phase that is done */
 } studio_progress;
 /* Reads what is new; a file that is not there yet has nothing. */
 void studio_log_read(studio_log *log, const char *path, studio_progress *progress);

@@ -223,12 +223,14 @@ static void show(const run *r, const studio_progress *p)
     const char *phase = r->source[0] != '\0' ? "calibration" : "starting";
     if (p->started) phase = "features";
     if (p->any_step) phase = p->step < p->steps ? "training" : "save";
+    if (p->phase != NULL) phase = p->phase;
     (void)snprintf(job->phase, sizeof job->phase, "%s", phase);
     job->step = p->step;
     job->steps = p->steps;
     job->progress = p->steps > 0 ? (double)p->step / (double)p->steps : 0.0;
+    if (p->phase != NULL) job->progress = p->share;
     job->loss = p->loss;
-    job->eta = p->eta;
+    job->eta = p->phase == NULL ? p->eta : NAN;
 }
 
 /* SIGINT once, which leaves a checkpoint; SIGKILL when that takes too long. */

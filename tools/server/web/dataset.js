@@ -161,7 +161,7 @@ function trainForm(name, photos) {
     const model =
         h('input',
           {required: true, pattern: nameRule, maxlength: '63', value: name, autocomplete: 'off', spellcheck: 'false'});
-    const epochs = h('input', {type: 'number', min: '1', max: '10000', step: '1', placeholder: 'as recommended'});
+    const epochs = h('input', {type: 'number', min: '1', max: '1000', step: '1', placeholder: 'as recommended'});
     const start = h('button', {type: 'submit', class: 'main big'}, 'Train');
     const wrong = h('p', {class: 'wrong', role: 'alert'}), few = h('p', {class: 'hint'});
     const form = h(

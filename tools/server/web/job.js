@@ -28,8 +28,12 @@ const phases = {
     starting: 'Starting',
     load: 'Reading the photos',
     features: 'Looking at the photos',
+    precision: 'Trying faster arithmetic',
     train: 'Learning',
     training: 'Learning',
+    statistics: 'Taking stock of all photos',
+    comparing: 'Comparing the photos with each other',
+    confidence: 'Looking for photos not to trust',
     calibrate: 'Setting the limit',
     calibration: 'Setting the limit',
     save: 'Judging the photos and writing the model',
@@ -46,7 +50,7 @@ const active = job => job.state === 'queued' || job.state === 'running';
 /* ---- running -------------------------------------------------------------------------------------------------------- */
 
 function progressCard(job, cancel) {
-    const step = job.phase !== 'save' && known(job.step) && known(job.steps) && job.steps > 0 ?
+    const step = /^train/.test(job.phase) && known(job.step) && known(job.steps) && job.steps > 0 ?
         `step ${job.step.toLocaleString('en')} of ${job.steps.toLocaleString('en')}` :
         '';
     const words = [phases[job.phase] || job.phase || phases[job.state] || 'Working', step].filter(Boolean).join(', ');
