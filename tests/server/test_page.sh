@@ -1,44 +1,45 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The page of cozad serve in a headless browser: test_page.sh WORK [URL]. WORK: a folder for playwright-core, which npm brings there. URL: a
-# running server with --state-dir; without it the page is tested alone, with a stand-in for the server. COZAD_SHOTS=FOLDER keeps pictures.
+# The page of cozad serve in a headless browser: against a stand-in for the server, and against the server itself, which trains, with a
+# network of random weights. COZAD_PAGE_WORK: a folder where playwright-core is kept from one run to the next.
 set -euo pipefail
-work=${1:?usage: test_page.sh WORK [URL]}
-url=${2:-}
+home=$HOME # npm's settings are there
+. "$(dirname "$0")/../cli/lib.sh"
 here=$(cd "$(dirname "$0")" && pwd)
-
-skip() {
-    echo "skipped: $*"
-    exit 77
+if "$cozad" serve -m none 2>&1 | grep -q "built without"; then skip "built without serve"; fi
+work=${COZAD_PAGE_WORK:-${COZAD_BUILD_DIR:+$COZAD_BUILD_DIR/tests/page}}
+work=${work:-$tmp/page}
+drive() { # [URL]
+    local code=0
+    HOME=$home bash "$here/page/run.sh" "$work" "$@" 2>&1 | tee "$tmp/out" || code=$?
+    [ "$code" != 77 ] || exit 77
+    [ "$code" = 0 ] || { [ ! -s "$tmp/log" ] || tail -n 20 "$tmp/log" >&2; fail "the page${1:+ of the server}"; }
+    [ "$(tail -n 1 "$tmp/out")" = "page: passed" ] || fail "the test of the page did not end"
 }
-command -v node >/dev/null || skip "node is not installed"
-command -v npm >/dev/null || skip "npm is not installed"
-CHROMIUM=${CHROMIUM:-$(command -v chromium || command -v chromium-browser || true)}
-[ -n "$CHROMIUM" ] || skip "chromium is not installed"
-export CHROMIUM
-
-mkdir -p "$work/page"
-if ! cmp -s "$here/page/package-lock.json" "$work/page/installed"; then
-    cp "$here/page/package.json" "$here/page/package-lock.json" "$work/page/"
-    (cd "$work/page" && npm ci --ignore-scripts --no-audit --no-fund >npm.log 2>&1) ||
-        skip "npm cannot bring playwright-core: $(grep -m 1 -i error "$work/page/npm.log" || tail -n 1 "$work/page/npm.log")"
-    cp "$here/page/package-lock.json" "$work/page/installed"
-fi
-export NODE_PATH=$work/page/node_modules
+drive
 
 server=
-finish() {
-    local code=$?
-    [ -z "$server" ] || kill "$server" 2>/dev/null || true
-    exit "$code"
-}
-trap finish EXIT
-if [ -z "$url" ]; then
-    coproc MOCK_SERVER { exec node "$here/page/mock.js"; }
-    server=$MOCK_SERVER_PID
-    read -r url <&"${MOCK_SERVER[0]}"
-    export MOCK=1
-fi
-shots=()
-[ -z "${COZAD_SHOTS:-}" ] || shots=(--shots "$COZAD_SHOTS")
-node "$here/page/page.test.js" "${shots[@]}" "$url"
+trap 'if [ -n "$server" ]; then kill -KILL "$server"; fi; _finish' EXIT
+unset OMP_WAIT_POLICY
+export TOKEN=0123456789abcdef-of-the-test
+echo "$TOKEN" >"$tmp/token"
+chmod 600 "$tmp/token"
+"$cozad" serve --port 0 --state-dir "$tmp/state" --backbone random:resnet18:1 --auth-token-file "$tmp/token" --threads 2 \
+    >"$tmp/address" 2>"$tmp/log" </dev/null &
+server=$!
+for _ in $(seq 600); do
+    if [ -s "$tmp/address" ]; then break; fi
+    kill -0 "$server" 2>/dev/null || fail "the server did not start: $(cat "$tmp/log")"
+    sleep 0.1
+done
+url=$(sed -n 's,^cozad: serving on ,,p' "$tmp/address")
+[ -n "$url" ] || fail "no address: $(cat "$tmp/address" "$tmp/log")"
+drive "$url"
+! grep -q "$TOKEN" "$tmp/log" || fail "the token is in the log"
+code=0
+kill -TERM "$server"
+wait "$server" || code=$?
+server=
+[ "$code" = 0 ] || fail "the server ended with $code: $(tail -n 3 "$tmp/log")"
+[ "$(grep -c ' error ' "$tmp/log")" = 0 ] || fail "errors in the log: $(grep ' error ' "$tmp/log")"
+echo PASS

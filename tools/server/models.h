@@ -13,15 +13,15 @@ typedef struct sv_models sv_models;
 /* One opened model file; never changes. */
 typedef struct sv_model {
     char name[SV_NAME];
-    char version[17];   /* the first 16 hex digits of the file's SHA-256 */
+    char version[17]; /* the first 16 hex digits of the file's SHA-256 */
     char *path;
     cz_model *model;
-    uint64_t serial;    /* another one for every opening: keys of sessions */
-    double low, high;   /* colour scale (cz_model_scale) */
+    uint64_t serial;  /* another one for every opening: keys of sessions */
+    double low, high; /* colour scale (cz_model_scale) */
     bool calibrated;
     double threshold, pixel_threshold; /* NaN without calibration */
-    json_t *json;       /* of cz_model_json; read-only */
-    double loaded;      /* sv_wall */
+    json_t *json;                      /* of cz_model_json; read-only */
+    double loaded;                     /* sv_wall */
 } sv_model;
 
 /* Opens settings->models and all *.cozad of model_dir, else of the folder "models" of state_dir where there is one. A -m file that cannot be

@@ -12,17 +12,22 @@
 typedef struct sv_pool sv_pool;
 
 /* What is made of one image beside the score. */
-enum { SV_MAP = 1, SV_REGIONS = 2, SV_OVERLAY = 4 /* PNG of the photo with the map */, SV_HEAT = 8 /* PNG, RGBA: the map's colours alone */ };
+enum {
+    SV_MAP = 1,
+    SV_REGIONS = 2,
+    SV_OVERLAY = 4 /* PNG of the photo with the map */,
+    SV_HEAT = 8 /* PNG, RGBA: the map's colours alone */
+};
 
 typedef struct sv_outcome {
     cz_status status; /* CZ_E_CANCELLED: past its deadline, or the server ends */
     char error[256];
-    size_t width, height; /* of the image, upright */
+    size_t width, height;                              /* of the image, upright */
     double score, p_value, threshold, pixel_threshold; /* NaN without calibration */
     int decision;                                      /* -1, 0, 1 */
-    cz_region *regions; /* free */
+    cz_region *regions;                                /* free */
     size_t region_count, region_total;
-    float *map; /* [height, width]; free */
+    float *map;           /* [height, width]; free */
     char *overlay, *heat; /* PNG; cz_string_free */
     size_t overlay_size, heat_size;
     double queue_ms, decode_ms, score_ms, picture_ms;
@@ -32,7 +37,7 @@ void sv_outcome_free(sv_outcome *o);
 
 /* One image to score. Filled by the caller, who owns all that it points to until `done` was called. */
 typedef struct sv_job {
-    const sv_model *model; /* held by the caller */
+    const sv_model *model;        /* held by the caller */
     const unsigned char *encoded; /* a picture file's bytes; NULL: `image` */
     size_t encoded_size;
     cz_image image;
@@ -40,9 +45,9 @@ typedef struct sv_job {
     double deadline;
     void (*done)(void *ctx, struct sv_job *job); /* in a worker, once; may free the job */
     void *ctx;
-    sv_outcome outcome;    /* for `done`, which frees it with sv_outcome_free or takes what it needs */
-    struct sv_job *next;   /* the pool's */
-    double submitted;      /* the pool's */
+    sv_outcome outcome;  /* for `done`, which frees it with sv_outcome_free or takes what it needs */
+    struct sv_job *next; /* the pool's */
+    double submitted;    /* the pool's */
 } sv_job;
 
 typedef struct sv_pool_state {

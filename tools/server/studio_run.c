@@ -230,7 +230,7 @@ static void show(const run *r, const studio_progress *p)
     job->progress = p->steps > 0 ? (double)p->step / (double)p->steps : 0.0;
     if (p->phase != NULL) job->progress = p->share;
     job->loss = p->loss;
-    job->eta = p->phase == NULL ? p->eta : NAN;
+    job->eta = strcmp(phase, "training") == 0 ? p->eta : NAN;
 }
 
 /* SIGINT once, which leaves a checkpoint; SIGKILL when that takes too long. */

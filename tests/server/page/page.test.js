@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Drives the page in headless Chromium: page.test.js [--shots FOLDER] URL. Against the mock (MOCK=1 in the environment) or a real server
- * with a folder for trainings (--state-dir); there it makes the data sets and the model "page-test…" and leaves the model.
+ * with a folder for trainings (--state-dir), whose access token is TOKEN of the environment, if it has one; there it makes the data sets
+ * and the model "page-test…" and leaves the model.
  *
- * One way through all of it: make a data set, upload 20 photos (and one that is none), train, watch, set the limit, activate, score a good
- * photo and one with a hole, see the map; results, filter, models; no request leaves the server, nothing is said on the console. */
+ * One way through all of it: sign in, make a data set, upload 20 photos (and one that is none), train, watch, set the limit, activate,
+ * cancel another training, score a good photo and one with a hole, see the map; results, filter, models; no request leaves the server,
+ * nothing is said on the console. */
 'use strict';
 const assert = require('node:assert/strict');
 const {spawn} = require('node:child_process');
@@ -112,6 +114,30 @@ async function finish() {
     await page.getByRole('link', {name: 'Score photos with it'}).click();
     await page.getByRole('heading', {name: 'Score photos'}).waitFor();
     assert.equal(await page.getByLabel('Model').inputValue(), model);
+}
+
+/* One that would take long. */
+async function cancel() {
+    await go('train/data/' + name);
+    await page.getByLabel('Name of the model').fill(model + '-again');
+    await page.getByText('More settings').click();
+    const passes = page.getByLabel('Passes over the photos');
+    await passes.fill('1001'); /* more than the server takes: the page says so itself */
+    await page.getByRole('button', {name: 'Train', exact: true}).click();
+    assert.equal(await passes.evaluate(e => e.validity.rangeOverflow), true);
+    await passes.fill('1000');
+    await page.getByRole('button', {name: 'Train', exact: true}).click();
+    await page.getByRole('heading', {name: model + '-again', exact: true}).waitFor();
+    await page.waitForFunction(
+        () => /\d %/.test(document.querySelector('.progress')?.textContent || ''), null, {timeout: patience});
+    await page.getByRole('button', {name: 'Cancel the training'}).click();
+    await page.getByRole('dialog').getByRole('button', {name: 'Cancel the training'}).click();
+    await page.getByText('The training was cancelled', {exact: true}).waitFor({timeout: patience});
+    await page.getByRole('button', {name: 'Delete this training'}).click();
+    await page.getByRole('button', {name: 'Delete', exact: true}).click();
+    await page.getByRole('heading', {name: 'Train a model'}).waitFor();
+    assert.equal(await page.locator('.entries a', {hasText: model + '-again'}).count(), 0);
+    step('a training is cancelled');
 }
 
 /* Through the drop itself, not the file picker. */
@@ -264,6 +290,19 @@ async function dark() {
 }
 
 /* A server with a token asks for it once; the request that waited goes on. */
+async function signIn(address, secret) {
+    await page.goto(address + '#/score');
+    await page.getByLabel('Access token').fill('not this one');
+    await page.getByRole('button', {name: 'Sign in'}).click();
+    await page.getByText('This token was not accepted.').waitFor();
+    await shot('login');
+    await page.getByLabel('Access token').fill(secret);
+    await page.getByRole('button', {name: 'Sign in'}).click();
+    await page.getByText('There is no model to score with yet').waitFor();
+    complaints.length = 0; /* refusals were wanted here, and of the stand-in another address */
+    step('a token is asked for, and the page says what to do without a model');
+}
+
 async function login() {
     const secret = 'a-token-of-the-test';
     const server = spawn(
@@ -271,20 +310,11 @@ async function login() {
         {env: {...process.env, MOCK_SECRET: secret, MOCK_MODELS: 'none'}});
     try {
         const [line] = await once(server.stdout, 'data');
-        await page.goto(String(line).trim() + '#/score');
-        await page.getByLabel('Access token').fill('not this one');
-        await page.getByRole('button', {name: 'Sign in'}).click();
-        await page.getByText('This token was not accepted.').waitFor();
-        await shot('login');
-        await page.getByLabel('Access token').fill(secret);
-        await page.getByRole('button', {name: 'Sign in'}).click();
-        await page.getByText('There is no model to score with yet').waitFor();
+        await signIn(String(line).trim(), secret);
         await shot('no-model');
-        complaints.length = 0; /* refusals and another address were wanted here */
     } finally {
         server.kill();
     }
-    step('a token is asked for, and the page says what to do without a model');
 }
 
 /* What was used goes again; the model stays in use. */
@@ -313,8 +343,10 @@ async function main() {
             await browser.newContext({viewport: {width: 1280, height: 800}, reducedMotion: 'reduce', locale: 'en-GB'});
         page = await context.newPage();
         watch(context);
+        if (process.env.TOKEN && !mock) await signIn(url, process.env.TOKEN);
         await train();
         await finish();
+        await cancel();
         await score();
         await others();
         await keyboard();
@@ -323,7 +355,7 @@ async function main() {
         await tidy();
         /* The browser itself reports refused uploads and photos. */
         assert.deepEqual(complaints.filter(c => !/status of (400|415|422)|GPU|WebGL/.test(c)), [], 'the console');
-        await login();
+        if (mock) await login();
         console.log('page: passed');
     } catch (e) {
         if (shots && page)
