@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bench_serve ADDRESS:PORT PATH FILE|FOLDER… [--clients 8] [--requests N] [--seconds S] [--raw] [--rss PID] [--every 1000]: load for a
+/* bench_serve ADDRESS:PORT PATH FILE|FOLDER… [--clients 8] [--requests N] [--seconds S] [--raw] [--server PID] [--every 1000]: load for a
  * server. CLIENTS connections that stay open post the files in turn (a folder: its files by name) to PATH, N requests in all (one for each
  * file unless given) or for S seconds, whichever ends first. --raw: the picture as an inference request
  * (Inference-Header-Content-Length: 0) for /v2/models/NAME/infer; else as image/jpeg for /score.
  *
  * Prints one line of JSON: requests (answered 200), errors (any other answer, or none), status of the first error (0: no answer), seconds,
- * images/s, milliseconds from the first byte sent to the last byte received, and with --rss the resident megabytes of that process at the
- * start and after each EVERY answers. Exit code 0, 1 with errors, 2 usage.
+ * images/s, milliseconds from the first byte sent to the last byte received, and with --server the milliseconds of processor time that this
+ * process took for an image, and its resident megabytes at the start and after each EVERY answers. Exit code 0, 1 with errors, 2 usage.
  *
  * One blocking thread a client, and files that are mapped rather than read: as little as possible of the machine that the server needs. */
 #include <arpa/inet.h>
@@ -69,6 +69,23 @@ static float resident(long pid)
     const bool read = fscanf(f, "%ld %ld", &unused, &pages) == 2;
     (void)fclose(f);
     return read ? (float)((double)pages * (double)sysconf(_SC_PAGESIZE) / 1048576.0) : NAN;
+}
+
+/* Seconds of processor time that a process has used. */
+static double used_by(long pid)
+{
+    char path[40], text[1024];
+    (void)snprintf(path, sizeof path, "/proc/%ld/stat", pid);
+    FILE *f = fopen(path, "r");
+    if (f == NULL) return 0.0;
+    text[fread(text, 1, sizeof text - 1, f)] = '\0';
+    (void)fclose(f);
+    const char *name_end = strrchr(text, ')'); /* fields 14 and 15 of proc(5); this is the end of number 2 */
+    unsigned long user = 0, system = 0;
+    if (name_end == NULL ||
+        sscanf(name_end + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+        return 0.0;
+    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
 }
 
 /* ---- one request --------------------------------------------------------------------------------------------------- */
@@ -244,7 +261,7 @@ static bool set_option(load *l, int argc, char **argv, int *i)
     if (strcmp(name, "--clients") == 0 && value <= MOST_CLIENTS) return (l->clients = (long)value) > 0;
     if (strcmp(name, "--requests") == 0 && value <= MOST_REQUESTS) return (l->requests = (size_t)value) > 0;
     if (strcmp(name, "--seconds") == 0) return (l->seconds = value) > 0.0;
-    if (strcmp(name, "--rss") == 0) return (l->pid = (long)value) > 0;
+    if (strcmp(name, "--server") == 0) return (l->pid = (long)value) > 0;
     if (strcmp(name, "--every") == 0) return (l->every = (size_t)value) > 0;
     return false;
 }
@@ -276,7 +293,7 @@ static double quantile(const float *values, size_t n, double share)
     return n > 0 ? (double)values[rank > 0 ? rank - 1 : 0] : 0.0;
 }
 
-static void print(load *l, double seconds)
+static void print(load *l, double seconds, double used)
 {
     const size_t done = atomic_load(&l->done), good = atomic_load(&l->good);
     size_t n = 0;
@@ -290,6 +307,7 @@ static void print(load *l, double seconds)
         "\"p99_ms\": %.2f, \"max_ms\": %.2f",
         l->clients, seconds, (double)good / seconds, quantile(l->ms, n, 0.5), quantile(l->ms, n, 0.9),
         quantile(l->ms, n, 0.99), quantile(l->ms, n, 1.0));
+    if (l->pid > 0) (void)printf(", \"cpu_ms_per_image\": %.2f", 1e3 * used / (double)(done > 0 ? done : 1));
     for (size_t k = 0; l->pid > 0 && k <= done / l->every; k++)
         (void)printf("%s%.1f", k == 0 ? ", \"rss_mb\": [" : ", ", (double)l->rss[k]);
     (void)printf(l->pid > 0 ? "]}\n" : "}\n");
@@ -304,11 +322,11 @@ static int run(load *l)
     if (l->ms == NULL || l->rss == NULL) return 1;
     for (size_t i = 0; i < l->requests; i++) l->ms[i] = NAN;
     if (l->pid > 0) l->rss[0] = resident(l->pid);
-    const double start = now();
+    const double start = now(), used = l->pid > 0 ? used_by(l->pid) : 0.0;
     l->end = l->seconds > 0.0 ? start + l->seconds : (double)INFINITY;
     while (started < l->clients && pthread_create(&threads[started], NULL, client, l) == 0) started++;
     for (long i = 0; i < started; i++) (void)pthread_join(threads[i], NULL);
-    print(l, now() - start);
+    print(l, now() - start, l->pid > 0 ? used_by(l->pid) - used : 0.0);
     return started < l->clients || atomic_load(&l->bad) > 0;
 }
 
@@ -322,7 +340,7 @@ int main(int argc, char **argv)
     (void)signal(SIGPIPE, SIG_IGN);
     if (!parse(&l, argc, argv)) {
         (void)fprintf(stderr, "usage: bench_serve ADDRESS:PORT PATH FILE|FOLDER... [--clients N] [--requests N] "
-                              "[--seconds S] [--raw] [--rss PID] [--every N]\n");
+                              "[--seconds S] [--raw] [--server PID] [--every N]\n");
         return 2;
     }
     const int code = run(&l);

@@ -59,6 +59,15 @@ expect 0 "$cozad" plot "$tmp/b.jsonl" -o "$page"
 page_has 'Not measured: Detector loss'
 page_has 'no end: running'
 
+# --- lines about phases without steps change nothing
+sed '1a {"event":"features","done":0,"total":9}' "$tmp/b.jsonl" >"$tmp/e.jsonl"
+echo '{"event":"confidence","done":9,"total":9}' >>"$tmp/e.jsonl"
+for f in b e; do
+    expect 0 "$cozad" plot "$tmp/$f.jsonl" --json
+    sed "s,$f[.]jsonl,x.jsonl,g" "$tmp/out" >"$tmp/$f.out"
+done
+cmp "$tmp/b.out" "$tmp/e.out" || fail "phases in the summary"
+
 # --- several logs: a legend, differences first
 { log_start seed 2 inner-lr 0.01; make_log 500 2 1.5; log_end; } >"$tmp/c.jsonl"
 expect 0 "$cozad" plot "$tmp/a.jsonl" "$tmp/c.jsonl" -o "$page"

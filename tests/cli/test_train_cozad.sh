@@ -18,7 +18,18 @@ expect 0 cozad_small "$tmp/a.cozad" --epochs 12 --log "$log" --json
 stdout_has '"images":16,.*"method":"cozad","categories":2,"steps":12,"last_loss":[0-9]'
 cat >"$tmp/check.py" <<'END'
 import json, math, sys
-lines = [json.loads(line) for line in open(sys.argv[1])]
+every = [json.loads(line) for line in open(sys.argv[1])]
+lines = [l for l in every if l["event"] in ("start", "step", "end")]
+phases = [l for l in every if l not in lines]
+assert [every[0], every[-1]] == [lines[0], lines[-1]], "first and last"
+assert all(list(p) == ["event", "done", "total"] and 0 <= p["done"] <= p["total"] for p in phases), "fields of phases"
+names = [p["event"] for p in phases]
+assert set(names) <= {"features", "precision", "statistics", "comparing", "confidence"}, "phases"
+features = [p for p in phases if p["event"] == "features"]
+assert every[1] == {"event": "features", "done": 0, "total": 16} and features[-1]["done"] == 16, "features"
+first, last = every.index(lines[1]), every.index(lines[-2])
+assert every.index(features[-1]) < first, "features before the steps"
+assert all(last < every.index(p) for p in phases if p["event"] in ("comparing", "confidence")), "phases after the steps"
 assert [l["event"] for l in lines] == ["start"] + ["step"] * 12 + ["end"], "events"
 start, end = lines[0], lines[-1]
 assert start["categories"] == [{"name": start["categories"][0]["name"], "images": 8},

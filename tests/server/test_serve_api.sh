@@ -18,6 +18,7 @@ stop_server() {
 }
 trap 'if [ -n "$server" ]; then kill -KILL "$server"; fi; _finish' EXIT
 start_server() { # options
+    : >"$tmp/address"
     "$cozad" serve --port 0 "$@" >"$tmp/address" 2>"$tmp/log" </dev/null &
     server=$!
     for _ in $(seq 600); do
@@ -59,6 +60,8 @@ start_server -m "$tmp/cloth.cozad" -m "$tmp/plain.cozad" --model-dir "$tmp/model
     --max-body 4000000 --history "$tmp/results.db"
 
 # ---- the protocol: server and models
+ask 200 /v2/
+stdout_has '"name": ?"cozad"'
 ask 200 /v2
 stdout_has '"name": ?"cozad"'
 stdout_has 'binary_tensor_data'

@@ -137,8 +137,8 @@ static int note_phase(void *ctx, const char *what, size_t done, size_t total, co
 {
     run *r = ctx;
     const bool training = strcmp(what, "training") == 0;
-    const bool preparing = strcmp(what, "features") == 0 || strcmp(what, "precision") == 0;
-    double *began = preparing ? &r->features : &r->training;
+    double *began =
+        training || r->training > 0.0 ? &r->training : &r->features; /* all before the training prepares it */
     if (*began == 0.0) *began = seconds();
     r->end = seconds();
     train_log_phase(&r->log, what, done, total);

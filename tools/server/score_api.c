@@ -309,6 +309,7 @@ static const struct {
     sv_handler handler;
 } routes[] = {
     {"GET", "/v2", "server", get_server},
+    {"GET", "/v2/", "server", get_server}, /* as the protocol's own description writes it */
     {"GET", "/v2/health/live", "live", get_live},
     {"GET", "/v2/health/ready", "ready", get_ready},
     {"GET", "/v2/models/{}", "model", get_model},

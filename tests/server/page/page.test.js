@@ -346,9 +346,9 @@ async function main() {
         if (process.env.TOKEN && !mock) await signIn(url, process.env.TOKEN);
         await train();
         await finish();
-        await cancel();
         await score();
         await others();
+        await cancel();
         await keyboard();
         await fits(360);
         await dark();
