@@ -17,7 +17,7 @@ const {cloth} = require('./png.js');
 
 const words = process.argv.slice(2), shotsAt = words.indexOf('--shots');
 const shots = shotsAt >= 0 ? words.splice(shotsAt, 2)[1] : null, url = words[0];
-const mock = process.env.MOCK === '1', patience = 1000 * Number(process.env.PATIENCE || (mock ? 15 : 600));
+const mock = process.env.MOCK === '1', patience = 1000 * Number(process.env.PATIENCE || (mock ? 90 : 600));
 const name = 'page-test-' + Date.now().toString(36), model = mock ? 'page-test' : name;
 const photo = (file, seed, holed) => ({name: file, mimeType: 'image/png', buffer: cloth(seed, holed)});
 const complaints = [];
@@ -35,7 +35,7 @@ async function go(hash) {
 const step = text => console.log('page: ' + text);
 
 function watch(context) {
-    page.setDefaultTimeout(mock ? 10000 : 30000);
+    page.setDefaultTimeout(60000);
     page.on('console', m => {
         if (['error', 'warning'].includes(m.type())) complaints.push('console: ' + m.text());
     });
