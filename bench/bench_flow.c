@@ -4,6 +4,7 @@
  * Shapes: 1024 patches, D 1536; SimpleNet K 1024; flow F 256, 8 blocks, subnets 256 wide.
  *   bench_flow [THREADS]
  */
+#include "common.h"
 #include "heads/head.h"
 #include "util/alloc.h"
 #include "util/rng.h"
@@ -13,29 +14,6 @@
 #include <stdlib.h>
 
 enum { P = 1024, D = 1536, RUNS = 7, PARTS = 5 };
-
-static void check(cz_status status)
-{
-    if (status == CZ_OK) return;
-    fprintf(stderr, "bench_flow: %s\n", cz_last_error());
-    exit(1);
-}
-
-static float *random_floats(size_t count, float std)
-{
-    float *values = cz_alloc_array(count, sizeof *values);
-    if (!values) check(CZ_E_MEMORY);
-    cz_rng rng;
-    cz_rng_init(&rng, 1, CZ_RNG_TEST, 0, 0);
-    cz_rng_normal_fill(&rng, 0, values, count, std);
-    return values;
-}
-
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 typedef struct subject {
     cz_head *head;

@@ -6,6 +6,7 @@
  * set, 11 images x 128); scoring layer2 32x32x512 + layer3 16x16x1024, in each precision.
  *   bench_head [THREADS [scoring]]
  */
+#include "common.h"
 #include "calibrate/score_map.h"
 #include "engine/engine.h"
 #include "heads/compose.h"
@@ -21,29 +22,6 @@
 #include <string.h>
 
 enum { P = 2048, SUPPORT = 1408, D = 1536, K = 1024, RUNS = 9 };
-
-static void check(cz_status status)
-{
-    if (status == CZ_OK) return;
-    fprintf(stderr, "bench_head: %s\n", cz_last_error());
-    exit(1);
-}
-
-static float *random_floats(size_t count, float std)
-{
-    float *values = cz_alloc_array(count, sizeof *values);
-    if (!values) check(CZ_E_MEMORY);
-    cz_rng rng;
-    cz_rng_init(&rng, 1, CZ_RNG_TEST, 0, 0);
-    cz_rng_normal_fill(&rng, 0, values, count, std);
-    return values;
-}
-
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static double median(double *times)
 {

@@ -7,6 +7,7 @@
  * bench/train_step.sh runs both in turn.
  * Usage: bench_train [THREADS [RUNS [fp32|bf16|both]]]
  */
+#include "common.h"
 #include "engine/engine.h"
 #include "heads/head.h"
 #include "optim/adam.h"
@@ -20,29 +21,6 @@
 #include <string.h>
 
 enum { P = 16 * 1024, D = 1536, K = 1024, MOST = 64, PEAK_M = 4096, PEAK_N = 1536, PEAK_K = 1536 };
-
-static void check(cz_status status)
-{
-    if (status == CZ_OK) return;
-    fprintf(stderr, "bench_train: %s\n", cz_last_error());
-    exit(1);
-}
-
-static float *random_floats(size_t count, float std)
-{
-    float *values = cz_alloc_array(count, sizeof *values);
-    if (!values) check(CZ_E_MEMORY);
-    cz_rng rng;
-    cz_rng_init(&rng, 1, CZ_RNG_TEST, 0, 0);
-    cz_rng_normal_fill(&rng, 0, values, count, std);
-    return values;
-}
-
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static double median(double *times, size_t count)
 {
