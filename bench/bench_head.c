@@ -6,8 +6,8 @@
  * set, 11 images x 128); scoring layer2 32x32x512 + layer3 16x16x1024, in each precision.
  *   bench_head [THREADS [scoring]]
  */
-#include "common.h"
 #include "calibrate/score_map.h"
+#include "common.h"
 #include "engine/engine.h"
 #include "heads/compose.h"
 #include "heads/head.h"

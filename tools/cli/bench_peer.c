@@ -1,52 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A child process that answers one line for each line it is sent. */
 #include "bench.h"
+#include "child.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* `in`, `out`: what the child gets as stdin and stdout. An errno. */
-static int spawn(char *const *words, int in, int out, pid_t *child)
-{
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    sigset_t none, defaults;
-    int error = posix_spawn_file_actions_init(&files);
-    if (error != 0) return error;
-    if ((error = posix_spawnattr_init(&attributes)) != 0) {
-        (void)posix_spawn_file_actions_destroy(&files);
-        return error;
-    }
-    /* This process blocks SIGINT and SIGTERM in all threads and ignores others; a child would inherit that. */
-    (void)sigemptyset(&none);
-    (void)sigemptyset(&defaults);
-    (void)sigaddset(&defaults, SIGPIPE);
-    (void)sigaddset(&defaults, SIGXFSZ);
-    (void)posix_spawnattr_setsigmask(&attributes, &none);
-    (void)posix_spawnattr_setsigdefault(&attributes, &defaults);
-    error = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    if (error == 0) error = posix_spawn_file_actions_adddup2(&files, in, STDIN_FILENO);
-    if (error == 0) error = posix_spawn_file_actions_adddup2(&files, out, STDOUT_FILENO);
-    if (error == 0) error = posix_spawnp(child, words[0], &files, &attributes, words, environ);
-    (void)posix_spawn_file_actions_destroy(&files);
-    (void)posix_spawnattr_destroy(&attributes);
-    return error;
-}
-
 int bench_peer_run(char *const *words)
 {
     pid_t child = 0;
     int status = 0;
     const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    const int error = nothing < 0 ? errno : spawn(words, nothing, STDERR_FILENO, &child);
+    const int error = nothing < 0 ? errno : cli_spawn(words[0], words, nothing, STDERR_FILENO, &child);
     if (nothing >= 0) (void)close(nothing);
     if (error != 0) {
         cli_error("%s: cannot be run: %s", words[0], strerror(error));
@@ -71,7 +43,7 @@ int bench_peer_start(char *const *words, bench_peer *peer)
     int to[2] = {-1, -1}, from[2] = {-1, -1};
     pid_t child = 0;
     int error = pipe2(to, O_CLOEXEC) != 0 || pipe2(from, O_CLOEXEC) != 0 ? errno : 0;
-    if (error == 0) error = spawn(words, to[0], from[1], &child);
+    if (error == 0) error = cli_spawn(words[0], words, to[0], from[1], &child);
     if (to[0] >= 0) (void)close(to[0]);
     if (from[1] >= 0) (void)close(from[1]);
     if (error != 0) {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One child process at a time. */
+#include "child.h"
 #include "jobs.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -14,30 +14,12 @@
 
 static int start(const jobs *j, char *const *words, const char *out, pid_t *child)
 {
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attributes;
-    sigset_t none, defaults;
-    int error = posix_spawn_file_actions_init(&files);
-    if (error != 0) return error;
-    if ((error = posix_spawnattr_init(&attributes)) != 0) {
-        (void)posix_spawn_file_actions_destroy(&files);
-        return error;
-    }
-    /* This process blocks SIGINT and SIGTERM in all threads and ignores others; a child would inherit that. */
-    (void)sigemptyset(&none);
-    (void)sigemptyset(&defaults);
-    (void)sigaddset(&defaults, SIGPIPE);
-    (void)sigaddset(&defaults, SIGXFSZ);
-    (void)posix_spawnattr_setsigmask(&attributes, &none);
-    (void)posix_spawnattr_setsigdefault(&attributes, &defaults);
-    error = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    if (error == 0) error = posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    if (error == 0) {
-        error = posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, out, O_WRONLY | O_CREAT | O_TRUNC, 0666);
-    }
-    if (error == 0) error = posix_spawn(child, j->binary, &files, &attributes, words, environ);
-    (void)posix_spawn_file_actions_destroy(&files);
-    (void)posix_spawnattr_destroy(&attributes);
+    const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (nothing < 0) return errno;
+    const int file = open(out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    const int error = file < 0 ? errno : cli_spawn(j->binary, words, nothing, file, child);
+    if (file >= 0) (void)close(file);
+    (void)close(nothing);
     return error;
 }
 
