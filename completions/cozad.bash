@@ -29,6 +29,7 @@ _cozad() {
     "train:--layout") return ;;
     "train:--source") return ;;
     "train:--exclude") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "train:--shots") return ;;
     "train:--roi") return ;;
     "train:--ignore-mask") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "train:--image-size") return ;;
@@ -36,7 +37,7 @@ _cozad() {
     "train:--resize") return ;;
     "train:--max-pixels") return ;;
     "train:--output" | "train:-o") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
-    "train:--method") words="simplenet flow cozad comet" ;;
+    "train:--method") words="simplenet flow knn cozad comet" ;;
     "train:--epochs") return ;;
     "train:--batch") return ;;
     "train:--patches-per-image") return ;;
@@ -49,7 +50,7 @@ _cozad() {
     "train:--taps") return ;;
     "train:--feature-width") return ;;
     "train:--feature-scale") return ;;
-    "train:--detector") words="simplenet flow" ;;
+    "train:--detector") words="simplenet flow knn" ;;
     "train:--hidden-width") return ;;
     "train:--noise-std") return ;;
     "train:--margin-positive") return ;;
@@ -61,6 +62,9 @@ _cozad() {
     "train:--flow-project") return ;;
     "train:--flow-clamp") return ;;
     "train:--lr-flow") return ;;
+    "train:--bank") return ;;
+    "train:--bank-select") words="coreset random" ;;
+    "train:--rotations") return ;;
     "train:--scl") words="on off" ;;
     "train:--data-uncertainty") words="on off" ;;
     "train:--model-uncertainty") words="on off" ;;
@@ -305,7 +309,7 @@ _cozad() {
         return
     fi
     case $verb in
-    "train") options="--normal --data --layout --source --exclude --roi --ignore-mask --image-size --fit --resize --max-pixels --output --method --literal --epochs --batch --patches-per-image --lr-adaptor --lr-discriminator --seed --precision --quantise --threads --backbone --taps --feature-width --feature-scale --detector --hidden-width --noise-std --margin-positive --margin-negative --top-k --simplenet-compat --flow-level --flow-blocks --flow-hidden --flow-project --flow-clamp --lr-flow --scl --data-uncertainty --model-uncertainty --hard-cl --confidence-unit --weight-anchor --weight-both --weight-floor --weight-window --kappa --gamma --lambda0 --uncertainty-pairs --uncertainty-scale --det-max --decay --loss-reduction --contrast --lambda-cont --knn --temperature --contrast-chunk --contrast-literal --contrast-in --meta --meta-gradient --tasks --inner-steps --inner-lr --query-share --balance --config --print-config --log --checkpoint-every --resume --cache-dir --cache-limit --no-cache --json --quiet --help" ;;
+    "train") options="--normal --data --layout --source --exclude --shots --roi --ignore-mask --image-size --fit --resize --max-pixels --output --method --literal --epochs --batch --patches-per-image --lr-adaptor --lr-discriminator --seed --precision --quantise --threads --backbone --taps --feature-width --feature-scale --detector --hidden-width --noise-std --margin-positive --margin-negative --top-k --simplenet-compat --flow-level --flow-blocks --flow-hidden --flow-project --flow-clamp --lr-flow --bank --bank-select --rotations --scl --data-uncertainty --model-uncertainty --hard-cl --confidence-unit --weight-anchor --weight-both --weight-floor --weight-window --kappa --gamma --lambda0 --uncertainty-pairs --uncertainty-scale --det-max --decay --loss-reduction --contrast --lambda-cont --knn --temperature --contrast-chunk --contrast-literal --contrast-in --meta --meta-gradient --tasks --inner-steps --inner-lr --query-share --balance --config --print-config --log --checkpoint-every --resume --cache-dir --cache-limit --no-cache --json --quiet --help" ;;
     "score") options="--model --backbone --maps --overlay --range --report --gate --fdr --no-decision --regions --min-area --mm-per-pixel --roi --ignore-mask --fit --batch --tile --tile-overlap --precision --workers --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
     "serve") options="--model --model-dir --backbone --precision --threads --max-batch --host --port --allow-host --auth-token-file --insecure --tls-cert --tls-key --max-body --max-bodies --max-pixels --max-connections --queue --timeout --idle-timeout --drain --state-dir --quota --retention --history --results --webhook --mqtt --anomalies-only --json-log --quiet --help" ;;
     "eval") options="--model --backbone --data --layout --category --normal --abnormal --masks --at --threshold --pixel-threshold --min-area --mm-per-pixel --resamples --seed --exact --simplenet-compat --best-of --report --overlays --save-scores --save-maps --suite --root --visa-model --tile --tile-overlap --precision --workers --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --contaminate --contaminate-from --contaminate-keep-in-test --contaminate-most --contaminate-cap --seeds --methods --detectors --with --output --resume --keep-models --quiet --help" ;;

@@ -65,6 +65,19 @@ typedef struct cz_flow_options {
     double lr;      /* 2e-4 */
 } cz_flow_options;
 
+/* Method "knn" (docs/math.md section 9): no training, a bank of patches of the photos themselves; a patch scores its distance to
+ * the nearest of them. */
+typedef struct cz_knn_options {
+    size_t struct_size;
+    size_t bank; /* patches at the most, 1 … 4194304; 10000. Fewer when there are not so many different ones */
+    const char *
+        select; /* of more than fit: "coreset", each next one as far as can be from those taken, or "random". A coreset is chosen
+                           among a random 8 times as many, no more than 200000 */
+    size_t
+        rotations; /* every photo is there this many times, turned by 360 / rotations degrees each; 1 … 360; 1. About the middle
+                           of the photo or its region. Other methods: 1; with an ignore_mask: 1 */
+} cz_knn_options;
+
 /* What one step of training did. A figure that was not measured in it is NaN. */
 typedef struct cz_train_step {
     size_t struct_size;
@@ -99,9 +112,11 @@ typedef struct cz_excluded_photo {
 typedef struct cz_train_options {
     size_t struct_size;
     /* A detector's name: plain training of it. "cozad": contrastive and soft confident learning and meta-learning around the
-     * detector. "comet": the same without the contrastive term, for photos of which some may be defective. "simplenet" */
+     * detector. "comet": the same without the contrastive term, for photos of which some may be defective. "knn": a bank of the
+     * photos' patches in the place of training. "simplenet" */
     const char *method;
-    const char *detector;             /* cz_detector_name; NULL: the one that the method names, else "simplenet" */
+    const char *
+        detector; /* cz_detector_name, or "knn" for that method; NULL: the one that the method names, else "simplenet" */
     const char *taps;                 /* "layer2,layer3" */
     size_t image_width, image_height; /* network input, 256 x 256 */
     cz_fit fit;
@@ -143,6 +158,10 @@ typedef struct cz_train_options {
     const cz_excluded_photo *excluded;
     size_t excluded_count;
     cz_flow_options flow; /* for detector "flow" */
+    /* Only so many of the photos, drawn by `seed` and their names; more than there are is CZ_E_ARG. One that cannot be read is not
+     * replaced. 0: all */
+    size_t shots;
+    cz_knn_options knn; /* for method "knn" */
 } cz_train_options;
 /* Fills in the defaults named above. */
 CZ_API void cz_train_options_init(cz_train_options *options);

@@ -225,12 +225,11 @@ typedef struct scored_set {
 static cz_status score_photo(void *ctx, size_t photo, float *scores, size_t *count, const size_t **place)
 {
     scored_set *s = ctx;
-    const cz_model *m = s->model;
     const cz_status status = cz_patch_set_report(s->patches, "confidence", s->done++, s->patches->set.count, "");
     if (status != CZ_OK) return status;
     *count = cz_patch_set_whole(s->patches, photo, s->features);
     *place = s->patches->rows;
-    return cz_head_score(m->head, m->params, m->state, s->features, *count, scores);
+    return cz_patch_set_score(s->patches, s->model, photo, s->features, *count, scores);
 }
 
 cz_status cz_confidence_measure(cz_patch_set *p, const cz_model *model, const cz_image_source *source, float *features,

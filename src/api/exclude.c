@@ -8,49 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the source without them -------------------------------------------------------------------------------------- */
-
-static cz_status load(void *ctx, size_t index, cz_image *out)
-{
-    const cz_excluding *e = ctx;
-    return e->all->load(e->all->ctx, e->index[index], out);
-}
-
-static void release(void *ctx, size_t index, cz_image *image)
-{
-    const cz_excluding *e = ctx;
-    e->all->release(e->all->ctx, e->index[index], image);
-}
-
-static const char *name_of(void *ctx, size_t index)
-{
-    const cz_excluding *e = ctx;
-    return e->all->name(e->all->ctx, e->index[index]);
-}
-
-static size_t category_of(void *ctx, size_t index)
-{
-    const cz_excluding *e = ctx;
-    return e->all->category(e->all->ctx, e->index[index]);
-}
-
-static const char *category_name(void *ctx, size_t category)
-{
-    const cz_excluding *e = ctx;
-    return e->all->category_name(e->all->ctx, category);
-}
-
-static void wrap(cz_excluding *e)
-{
-    e->source = *e->all;
-    e->source.load = load;
-    if (e->all->release != NULL) e->source.release = release;
-    if (e->all->name != NULL) e->source.name = name_of;
-    if (e->all->category != NULL) e->source.category = category_of;
-    if (e->all->category_name != NULL) e->source.category_name = category_name;
-    e->source.ctx = e;
-}
-
 /* ---- finding them ------------------------------------------------------------------------------------------------- */
 
 static int by_digest(const void *a, const void *b)
@@ -67,7 +24,7 @@ static bool is_readable(const cz_image *image)
 }
 
 /* false: to be left out. */
-static cz_status stays(const cz_excluding *e, size_t index, const uint8_t *digests, size_t count, bool *out)
+static cz_status stays(const cz_subset *e, size_t index, const uint8_t *digests, size_t count, bool *out)
 {
     cz_image image;
     uint8_t digest[32];
@@ -85,9 +42,8 @@ static cz_status stays(const cz_excluding *e, size_t index, const uint8_t *diges
     return CZ_OK;
 }
 
-static cz_status look_at_all(cz_excluding *e, const cz_train_options *o, const uint8_t *digests)
+static cz_status look_at_all(cz_subset *e, const cz_train_options *o, const uint8_t *digests)
 {
-    e->source.count = 0;
     for (size_t i = 0; i < e->all->count; i++) {
         bool kept;
         if (o->progress != NULL && o->progress(o->ctx, "sorting out", i, e->all->count, "") != 0)
@@ -96,40 +52,30 @@ static cz_status look_at_all(cz_excluding *e, const cz_train_options *o, const u
         if (status != CZ_OK) return status;
         if (kept) e->index[e->source.count++] = i;
     }
-    e->left_out = e->all->count - e->source.count;
     return CZ_OK;
 }
 
-cz_status cz_excluding_create(const cz_image_source *all, const cz_train_options *o, cz_excluding *out)
+cz_status cz_exclude(const cz_image_source *all, const cz_train_options *o, cz_subset *out)
 {
     cz_status status;
-    *out = (cz_excluding){.all = all};
+    uint8_t *digests = NULL;
+    *out = (cz_subset){.all = all};
     if (o->excluded == NULL) return cz_fail(CZ_E_ARG, "cz_train_options: excluded is NULL");
-    uint8_t *digests = cz_alloc_array(o->excluded_count, 32);
-    out->index = cz_alloc_array(all->count, sizeof *out->index);
-    if (digests == NULL || out->index == NULL) {
-        status = CZ_E_MEMORY;
-        goto out;
-    }
+    CZ_TRY(cz_subset_create(all, out));
+    digests = cz_alloc_array(o->excluded_count, 32);
+    if (digests == NULL) CZ_TRY(CZ_E_MEMORY);
     for (size_t i = 0; i < o->excluded_count; i++) memcpy(digests + 32 * i, o->excluded[i].sha256, 32);
     qsort(digests, o->excluded_count, 32, by_digest);
-    wrap(out);
     CZ_TRY(look_at_all(out, o, digests));
     if (o->log != NULL) {
+        const size_t left_out = all->count - out->source.count;
         char line[160];
         (void)snprintf(line, sizeof line, "%zu photo%s left out as decided earlier (%zu decision%s to leave out)",
-                       out->left_out, out->left_out == 1 ? " is" : "s are", o->excluded_count,
-                       o->excluded_count == 1 ? "" : "s");
+                       left_out, left_out == 1 ? " is" : "s are", o->excluded_count, o->excluded_count == 1 ? "" : "s");
         o->log(o->ctx, line);
     }
     if (out->source.count == 0) status = cz_fail(CZ_E_NO_IMAGES, "all %zu photos are left out", all->count);
 out:
     cz_free(digests);
     return status;
-}
-
-void cz_excluding_free(cz_excluding *e)
-{
-    cz_free(e->index);
-    memset(e, 0, sizeof *e);
 }

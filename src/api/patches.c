@@ -2,6 +2,7 @@
 #include "api/patches.h"
 
 #include "api/collect.h"
+#include "heads/knn.h"
 #include "util/alloc.h"
 #include "util/reduce.h"
 #include "util/threads.h"
@@ -80,6 +81,7 @@ void cz_patch_set_free(cz_patch_set *p)
     cz_free(p->rows);
     cz_descriptor_destroy(p->descriptor);
     cz_free(p->patches);
+    cz_free(p->own);
     memset(p, 0, sizeof *p);
     p->set.file = -1;
 }
@@ -143,19 +145,32 @@ size_t cz_patch_set_count(const cz_patch_set *p, size_t image, size_t wanted)
     return wanted == 0 || wanted > valid ? valid : wanted;
 }
 
-size_t cz_patch_set_sample(cz_patch_set *p, size_t image, size_t wanted, cz_rng *rng, float *out)
+/* p->rows: from `count` ascending places among the inspected patches to places in the grid. */
+static void find_rows(cz_patch_set *p, size_t image, size_t count)
 {
-    if (p->descriptor != NULL) return cz_patch_set_whole(p, image, out);
     const cz_feature_item *item = &p->set.items[image];
-    const size_t count = cz_patch_set_count(p, image, wanted);
-    cz_rng_choose(rng, item->valid_count, count, p->rows);
-    size_t seen = 0, next = 0; /* the k-th valid patch -> its place in the grid */
+    size_t seen = 0, next = 0;
     for (size_t i = 0; i < p->grid && next < count; i++) {
         if (!item->valid[i]) continue;
         if (p->rows[next] == seen++) p->rows[next++] = i;
     }
+}
+
+size_t cz_patch_set_sample(cz_patch_set *p, size_t image, size_t wanted, cz_rng *rng, float *out)
+{
+    if (p->descriptor != NULL) return cz_patch_set_whole(p, image, out);
+    const size_t count = cz_patch_set_count(p, image, wanted);
+    cz_rng_choose(rng, p->set.items[image].valid_count, count, p->rows);
+    find_rows(p, image, count);
     pool(p, image, count, out);
     return count;
+}
+
+void cz_patch_set_pick(cz_patch_set *p, size_t image, const size_t *which, size_t count, float *out)
+{
+    memcpy(p->rows, which, count * sizeof *which);
+    find_rows(p, image, count);
+    pool(p, image, count, out);
 }
 
 double cz_patch_set_rms(cz_patch_set *p, float *features)
@@ -189,6 +204,27 @@ out:
     return status;
 }
 
+/* One photo alone is compared with itself strip by strip. */
+static cz_status score_strips(cz_patch_set *p, const cz_model *m, const float *features, size_t rows, float *scores)
+{
+    cz_status status = CZ_OK;
+    for (size_t first = 0, end; first < rows && status == CZ_OK; first = end) {
+        const size_t strip = p->rows[first] * CZ_OWN_STRIPS / p->grid;
+        for (end = first + 1; end < rows && p->rows[end] * CZ_OWN_STRIPS / p->grid == strip;) end++;
+        status = cz_knn_score_without(m->head, m->params, m->state, p->own[strip], p->own[strip + 1],
+                                      features + first * p->width, end - first, scores + first);
+    }
+    return status;
+}
+
+cz_status cz_patch_set_score(cz_patch_set *p, const cz_model *m, size_t image, const float *features, size_t rows,
+                             float *scores)
+{
+    if (p->own == NULL) return cz_head_score(m->head, m->params, m->state, features, rows, scores);
+    if (p->set.count == 1) return score_strips(p, m, features, rows, scores);
+    return cz_knn_score_without(m->head, m->params, m->state, p->own[image], p->own[image + 1], features, rows, scores);
+}
+
 /* Photos whose patch scores are looked at for the colour scale: enough for a median and a typical maximum. */
 #define SCALE_PHOTOS ((size_t)32)
 
@@ -206,8 +242,8 @@ cz_status cz_patch_set_score_scale(cz_patch_set *p, cz_model *m, float *features
     float *scores = cz_alloc_array(photos * p->grid, sizeof *scores);
     if (scores == NULL) return CZ_E_MEMORY;
     for (size_t i = 0; i < photos; i++) {
-        const size_t rows = cz_patch_set_whole(p, i * p->set.count / photos, features);
-        CZ_TRY(cz_head_score(m->head, m->params, m->state, features, rows, scores + count));
+        const size_t image = i * p->set.count / photos, rows = cz_patch_set_whole(p, image, features);
+        CZ_TRY(cz_patch_set_score(p, m, image, features, rows, scores + count));
         count += rows;
     }
     qsort(scores, count, sizeof *scores, ascending);

@@ -24,6 +24,9 @@ typedef struct cz_patch_options {
     void *ctx;
 } cz_patch_options;
 
+/* Parts of a photo, as high as each other, that do not count for themselves where it is the only one. */
+#define CZ_OWN_STRIPS ((size_t)8)
+
 typedef struct cz_patch_set {
     cz_feature_set set;
     cz_extractor *extractor;
@@ -37,6 +40,8 @@ typedef struct cz_patch_set {
     size_t *rows;              /* [P] places of the last photo's samples */
     cz_descriptor *descriptor; /* NULL: a sample is a patch; else it is an image (features/descriptor.h) */
     float *patches;            /* [P, D] of the image that is being described */
+    size_t *own; /* of a bank that is these photos' patches (detector "knn"), else NULL: rows own[i] … own[i + 1] - 1
+                                  are photo i's, [photos + 1]; of one photo alone strip i's, [CZ_OWN_STRIPS + 1] */
 } cz_patch_set;
 
 /* Computes (or finds in the feature store) the features of every photo of the source. */
@@ -50,6 +55,9 @@ size_t cz_patch_set_whole(cz_patch_set *p, size_t image, float *out);
 size_t cz_patch_set_count(const cz_patch_set *p, size_t image, size_t wanted);
 /* That many different inspected patches drawn with `rng`, in grid order; out: [cz_patch_set_count, D]. OpenMP. */
 size_t cz_patch_set_sample(cz_patch_set *p, size_t image, size_t wanted, cz_rng *rng, float *out);
+/* The inspected patches whose places among all inspected ones are which[0 … count - 1], ascending; out: [count, D]. Not for whole
+ * images as samples. OpenMP. */
+void cz_patch_set_pick(cz_patch_set *p, size_t image, const size_t *which, size_t count, float *out);
 /* Root mean square of all features of all photos; features: scratch of [grid, D]. */
 double cz_patch_set_rms(cz_patch_set *p, float *features);
 
@@ -57,6 +65,11 @@ double cz_patch_set_rms(cz_patch_set *p, float *features);
  * one), and the ends of its colour scale (cz_model_scale). features: scratch of [grid, D]. */
 cz_status cz_patch_set_statistics(cz_patch_set *p, cz_model *model, float *features);
 cz_status cz_patch_set_score_scale(cz_patch_set *p, cz_model *model, float *features);
+
+/* Scores of a photo's patches as the last cz_patch_set_whole gave them, features [rows, D]: by the model, and where its bank holds
+ * patches of the photo itself, by the others'. OpenMP. */
+cz_status cz_patch_set_score(cz_patch_set *p, const cz_model *model, size_t image, const float *features, size_t rows,
+                             float *scores);
 
 /* Calls the progress callback; CZ_E_CANCELLED when it asks to stop. */
 cz_status cz_patch_set_report(const cz_patch_set *p, const char *what, size_t done, size_t total, const char *detail);

@@ -40,6 +40,7 @@ static cz_status make_head(cz_trainer *t)
     cz_model *m = t->model;
     cz_head_config config;
     cz_train_head_config(o, cz_precision_products(t->precision), &config);
+    if (cz_train_by_bank(o->method)) config.bank = 1; /* until cz_train_knn knows how much goes into it */
     m->feature_width = o->feature_width;
     m->image_level = config.width != o->feature_width;
     CZ_TRY(cz_head_create(o->detector, &config, &m->head));
@@ -156,6 +157,7 @@ static cz_status prepare_optimiser(cz_trainer *t)
 {
     cz_status status;
     const cz_head *head = t->model->head;
+    if (!cz_head_trains(head->ops)) return CZ_OK;
     CZ_TRY(cz_adam_init(head->param_count, &t->adam));
     for (size_t i = 0; i < head->groups; i++) {
         t->groups[i] = (cz_adam_group){head->group[i].first, head->group[i].count, head->group[i].lr,
@@ -286,8 +288,22 @@ static void free_trainer(cz_trainer *t)
 static cz_status describe(cz_trainer *t)
 {
     const cz_train_facts facts = {t->options,         t->source, &t->patches.set, t->precision,
-                                  t->patches.skipped, t->loss,   t->steps};
+                                  t->patches.skipped, t->loss,   t->steps,        t->candidates};
     return cz_train_describe(t->model, &facts);
+}
+
+/* By the method, with the full pass where its detector wants it. */
+static cz_status learn(cz_trainer *t)
+{
+    cz_status status;
+    const char *method = t->options->method;
+    const bool first = t->model->head->ops->pass_first;
+    if (cz_train_by_bank(method)) return cz_train_knn(t);
+    if (first) CZ_TRY(cz_patch_set_statistics(&t->patches, t->model, t->features));
+    CZ_TRY(cz_train_in_tasks(method) ? cz_train_cozad(t) : cz_train_plain(t));
+    if (!first) CZ_TRY(cz_patch_set_statistics(&t->patches, t->model, t->features));
+out:
+    return status;
 }
 
 /* A share of photos above which the bulk may no longer be the normal ones. */
@@ -336,7 +352,6 @@ static cz_status run(cz_trainer *t, cz_backbone *backbone)
     CZ_TRY(cz_patch_set_create(&patches, &t->patches));
     CZ_TRY(prepare_optimiser(t));
     CZ_TRY(cz_trainer_reserve(t, 0));
-    const cz_head_ops *ops = t->model->head->ops;
     CZ_TRY(measure_scale(t));
     if (t->model->image_level) {
         CZ_TRY(cz_patch_set_use_images(&t->patches));
@@ -345,9 +360,7 @@ static cz_status run(cz_trainer *t, cz_backbone *backbone)
     CZ_TRY(describe(t)); /* without the figures that training makes */
     make_key(t, t->model->json);
     CZ_TRY(measure_rest(t));
-    if (ops->pass_first) CZ_TRY(cz_patch_set_statistics(&t->patches, t->model, t->features));
-    CZ_TRY(cz_train_in_tasks(o->method) ? cz_train_cozad(t) : cz_train_plain(t));
-    if (!ops->pass_first) CZ_TRY(cz_patch_set_statistics(&t->patches, t->model, t->features));
+    CZ_TRY(learn(t));
     CZ_TRY(cz_patch_set_score_scale(&t->patches, t->model, t->features));
     CZ_TRY(describe(t));
     CZ_TRY(judge_photos(t));
@@ -369,7 +382,7 @@ cz_status cz_train(cz_backbone *backbone, const cz_image_source *images, const c
     t.source = images;
     cz_precision_facts_init(&t.measured);
     cz_threads_scope scope = {0};
-    cz_excluding rest = {.index = NULL};
+    cz_subset rest = {.index = NULL}, drawn = {.index = NULL};
     if (backbone == NULL || images == NULL || options == NULL || out == NULL || images->load == NULL) {
         return cz_fail(CZ_E_ARG, "cz_train: a NULL argument");
     }
@@ -378,9 +391,13 @@ cz_status cz_train(cz_backbone *backbone, const cz_image_source *images, const c
     CZ_TRY(cz_train_options_settle(options, backbone, &settled));
     t.options = &settled;
     if (options->excluded_count > 0) {
-        CZ_TRY(cz_excluding_create(images, options, &rest));
+        CZ_TRY(cz_exclude(images, options, &rest));
         t.source = &rest.source;
-        t.left_out = rest.left_out;
+        t.left_out = images->count - rest.source.count;
+    }
+    if (options->shots > 0) {
+        CZ_TRY(cz_subset_draw(t.source, options->shots, options->seed, &drawn));
+        t.source = &drawn.source;
     }
     CZ_TRY(cz_threads_enter(options->threads, &scope));
     CZ_TRY(run(&t, backbone));
@@ -388,7 +405,8 @@ cz_status cz_train(cz_backbone *backbone, const cz_image_source *images, const c
     t.model = NULL;
 out:
     free_trainer(&t);
-    cz_excluding_free(&rest);
+    cz_subset_free(&rest);
+    cz_subset_free(&drawn);
     cz_threads_leave(&scope);
     return status;
 }

@@ -81,6 +81,31 @@ static json_t *describe_categories(const cz_train_facts *f)
     return list;
 }
 
+/* What epochs are made of, into `training`. */
+static void describe_epochs(const cz_train_facts *f, json_t *training)
+{
+    const cz_train_options *o = f->options;
+    json_t *epochs = json_pack("{s:I, s:I, s:I, s:I}", "epochs", (json_int_t)o->epochs, "batch", (json_int_t)o->batch,
+                               "steps", (json_int_t)f->steps, "patches_per_image", (json_int_t)o->patches_per_image);
+    (void)json_object_update(training, epochs);
+    json_decref(epochs);
+    (void)json_object_set_new(training, "seed", json_integer((json_int_t)o->seed));
+    json_t *rates = json_pack("{s:f, s:f, s:f}", "lr_adaptor", o->lr_adaptor, "lr_discriminator", o->lr_discriminator,
+                              "last_epoch_loss", f->loss);
+    (void)json_object_update(training, rates);
+    json_decref(rates);
+}
+
+static void describe_bank(const cz_train_facts *f, json_t *training)
+{
+    const cz_knn_options *k = &f->options->knn;
+    (void)json_object_set_new(training, "seed", json_integer((json_int_t)f->options->seed));
+    (void)json_object_set_new(training, "bank",
+                              json_pack("{s:I, s:s, s:I, s:I}", "rows_at_most", (json_int_t)k->bank, "select",
+                                        k->select, "candidates", (json_int_t)f->candidates, "rotations",
+                                        (json_int_t)k->rotations));
+}
+
 static json_t *describe_training(const cz_train_facts *f)
 {
     const cz_train_options *o = f->options;
@@ -90,12 +115,15 @@ static json_t *describe_training(const cz_train_facts *f)
         cz_sha256_hex(f->set->items[i].sha256, hex);
         (void)json_array_append_new(hashes, json_string(hex));
     }
-    json_t *training =
-        json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:o}", "method", o->method, "images",
-                  (json_int_t)f->set->count, "images_skipped", (json_int_t)f->skipped, "epochs", (json_int_t)o->epochs,
-                  "batch", (json_int_t)o->batch, "steps", (json_int_t)f->steps, "patches_per_image",
-                  (json_int_t)o->patches_per_image, "seed", (json_int_t)o->seed, "lr_adaptor", o->lr_adaptor,
-                  "lr_discriminator", o->lr_discriminator, "last_epoch_loss", f->loss, "pixels_sha256", hashes);
+    json_t *training = json_pack("{s:s, s:I, s:I}", "method", o->method, "images", (json_int_t)f->set->count,
+                                 "images_skipped", (json_int_t)f->skipped);
+    if (cz_train_by_bank(o->method)) {
+        describe_bank(f, training);
+    } else {
+        describe_epochs(f, training);
+    }
+    (void)json_object_set_new(training, "pixels_sha256", hashes);
+    if (o->shots > 0) (void)json_object_set_new(training, "shots", json_integer((json_int_t)o->shots));
     json_t *categories = describe_categories(f);
     if (categories != NULL) (void)json_object_set_new(training, "categories", categories);
     if (strcmp(o->detector, "flow") == 0) (void)json_object_set_new(training, "lr_flow", json_real(o->flow.lr));

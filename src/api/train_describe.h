@@ -14,6 +14,7 @@ typedef struct cz_train_facts {
     size_t skipped;
     double loss; /* mean of the last epoch */
     size_t steps;
+    size_t candidates; /* method "knn": patches that the bank was chosen from */
 } cz_train_facts;
 
 /* Makes model->meta and json; may be called again. No times and no paths of photos (training_photos.h adds those at the end): this

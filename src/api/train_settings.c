@@ -4,6 +4,8 @@
 #include "api/cozad_settings.h"
 #include "api/measure.h"
 #include "features/descriptor.h"
+#include "heads/heads.h"
+#include "heads/knn.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -39,6 +41,7 @@ void cz_train_options_init(cz_train_options *o)
     const cz_flow_options flow = {sizeof flow,       "patch",         head.flow_blocks, head.flow_hidden,
                                   head.flow_project, head.flow_clamp, head.lr_flow};
     o->flow = flow;
+    o->knn = (cz_knn_options){sizeof o->knn, head.bank, "coreset", 1};
 }
 
 void cz_cozad_options_init(cz_cozad_options *o)
@@ -86,6 +89,11 @@ bool cz_train_in_tasks(const char *method)
     return false;
 }
 
+bool cz_train_by_bank(const char *method)
+{
+    return strcmp(method, cz_knn_ops.name) == 0;
+}
+
 const char *cz_detector_name(size_t index)
 {
     const cz_head_ops *ops;
@@ -118,11 +126,11 @@ static cz_status unknown(const char *what, const char *name, const char *more)
 /* The method's own detector, or the one that it is put around. */
 static cz_status settle_detector(cz_train_options *o)
 {
-    if (o->method == NULL || (!cz_train_in_tasks(o->method) && !is_detector(o->method)))
-        return unknown("method", o->method, "cozad, comet");
+    if (o->method == NULL || (!cz_train_in_tasks(o->method) && !cz_train_by_bank(o->method) && !is_detector(o->method)))
+        return unknown("method", o->method, "cozad, comet, knn");
     const bool plain = !cz_train_in_tasks(o->method);
     if (o->detector == NULL) o->detector = plain ? o->method : "simplenet";
-    if (!is_detector(o->detector)) return unknown("detector", o->detector, "");
+    if (!is_detector(o->detector) && !cz_train_by_bank(o->method)) return unknown("detector", o->detector, "");
     if (plain && strcmp(o->method, o->detector) != 0)
         return cz_fail(CZ_E_ARG, "method \"%s\" trains the detector of that name, not \"%s\"", o->method, o->detector);
     if (strcmp(o->method, "comet") == 0) o->cozad.contrast = 0;
@@ -139,12 +147,33 @@ static bool is_image_level(const cz_train_options *o)
     return is_flow(o) && strcmp(o->flow.level, "image") == 0;
 }
 
+/* A mask stays where it is while a photo turns below it: what it hides would be learnt. */
+static cz_status check_knn(const cz_train_options *o)
+{
+    const cz_knn_options *k = &o->knn;
+    if (k->struct_size < sizeof *k) return cz_fail(CZ_E_ARG, "cz_knn_options: unknown struct_size %zu", k->struct_size);
+    if (!cz_train_by_bank(o->method) && k->rotations != 1)
+        return cz_fail(CZ_E_ARG, "rotations are for method \"knn\", not \"%s\"", o->method);
+    if (!cz_train_by_bank(o->method)) return CZ_OK;
+    if (k->bank < 1 || k->bank > CZ_KNN_MAX_BANK)
+        return cz_fail(CZ_E_ARG, "a bank of %zu rows is not in 1 … %zu", k->bank, CZ_KNN_MAX_BANK);
+    if (k->select == NULL || (strcmp(k->select, "coreset") != 0 && strcmp(k->select, "random") != 0))
+        return cz_fail(CZ_E_ARG, "bank selection \"%.40s\" is not one of: coreset, random",
+                       k->select != NULL ? k->select : "");
+    if (k->rotations < 1 || k->rotations > 360)
+        return cz_fail(CZ_E_ARG, "%zu rotations are not in 1 … 360", k->rotations);
+    if (k->rotations > 1 && o->ignore_mask != NULL)
+        return cz_fail(CZ_E_ARG, "rotations with an ignore mask: it would not turn with the photo");
+    return CZ_OK;
+}
+
 /* What one detector has and another has not. Sizes are checked by the head itself. */
 static cz_status check_detector(const cz_train_options *o)
 {
     cz_status status;
     cz_head_config config;
     cz_head *head = NULL;
+    CZ_TRY(check_knn(o));
     if (o->simplenet_compat && strcmp(o->detector, "simplenet") != 0)
         return cz_fail(CZ_E_ARG, "simplenet_compat is about detector \"simplenet\", not \"%s\"", o->detector);
     if (is_flow(o) && o->flow.struct_size < sizeof o->flow)
@@ -219,4 +248,5 @@ void cz_train_head_config(const cz_train_options *o, cz_precision products, cz_h
     out->flow_clamp = o->flow.clamp;
     out->lr_flow = o->flow.lr;
     out->structure_seed = o->seed;
+    out->bank = o->knn.bank;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What one training run holds, and the loops that can fill it: train.c prepares and finishes, train_plain.c and train_cozad.c
- * are the methods. */
+/* What one training run holds, and the loops that can fill it: train.c prepares and finishes, train_plain.c, train_cozad.c
+ * and train_knn.c are
+ * the methods. */
 #ifndef CZ_API_TRAINER_H
 #define CZ_API_TRAINER_H
 
@@ -24,6 +25,7 @@ typedef struct cz_trainer {
     double loss;                /* of the last epoch */
     size_t steps;               /* optimiser steps in all */
     size_t left_out;            /* photos that a person has sorted out */
+    size_t candidates;          /* patches that a bank was chosen from */
 } cz_trainer;
 
 /* Patches of one photo that a step uses at the most. */
@@ -45,5 +47,7 @@ void cz_trainer_warn_of_few_steps(const cz_trainer *t, size_t steps_an_epoch);
 /* The epochs: parameters, t->loss and t->steps are set. */
 cz_status cz_train_plain(cz_trainer *t);
 cz_status cz_train_cozad(cz_trainer *t);
+/* No epochs: makes the model's head and fills its bank; t->candidates and t->patches.own are set. */
+cz_status cz_train_knn(cz_trainer *t);
 
 #endif

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A nearest-neighbour bank, for comparisons: params are the features of normal patches, a seeded uniform subsample of the
- * pass over the set (reservoir sampling, Vitter 1985, algorithm R); score = Euclidean distance to the nearest.
- * state.rows says how many rows of the bank are filled. There is nothing to differentiate.
+ * A nearest-neighbour bank (docs/math.md section 9): params are the features of normal patches; score = Euclidean distance to the
+ * nearest. The pass keeps what it is given in order, of more than fit a seeded uniform subsample (reservoir sampling, Vitter
+ * 1985, algorithm R). state.rows says how many rows of the bank are filled. There is nothing to differentiate.
  */
+#include "heads/knn.h"
 #include "engine/engine.h"
 #include "heads/heads.h"
 #include "util/alloc.h"
@@ -18,8 +19,8 @@ enum { QUERIES = 256, NEIGHBOURS = 2048 };
 static cz_status setup(cz_head *head)
 {
     const size_t bank = head->config.bank;
-    if (bank < 1 || bank > (size_t)1 << 22)
-        return cz_fail(CZ_E_ARG, "a bank of %zu rows is not in 1 … %zu", bank, (size_t)1 << 22);
+    if (bank < 1 || bank > CZ_KNN_MAX_BANK)
+        return cz_fail(CZ_E_ARG, "a bank of %zu rows is not in 1 … %zu", bank, CZ_KNN_MAX_BANK);
     cz_head_add_view(head->param, &head->param_views, &head->param_count, "bank", bank, head->config.width, false);
     cz_head_add_view(head->state, &head->state_views, &head->state_count, "rows", 1, 0, false);
     return CZ_OK;
@@ -90,24 +91,31 @@ static void squared_norms(const float *x, size_t rows, size_t width, float *out)
 #pragma omp parallel for schedule(static)
     for (size_t r = 0; r < rows; r++) {
         double sum = 0;
+#pragma omp simd reduction(+ : sum)
         for (size_t c = 0; c < width; c++) sum += (double)x[r * width + c] * (double)x[r * width + c];
         out[r] = (float)sum;
     }
 }
 
-/* best [queries] = min(best, |b|^2 - 2 a.b) over the bank rows whose products with the queries are in dots */
-static void keep_nearest(const float *dots, size_t queries, size_t neighbours, const float *norms, float *best,
+/* best [queries] = min(best, |b|^2 - 2 a.b) over the bank rows whose products with the queries are in dots, which become these
+ * values. The place is looked for only where the minimum falls, which it does seldom: that leaves a loop without a branch. */
+static void keep_nearest(float *dots, size_t queries, size_t neighbours, const float *norms, float *best,
                          size_t *nearest, size_t first)
 {
 #pragma omp parallel for schedule(static)
-    for (size_t q = 0; q < queries; q++)
+    for (size_t q = 0; q < queries; q++) {
+        float *row = dots + q * neighbours, least = best[q];
+#pragma omp simd reduction(min : least)
         for (size_t n = 0; n < neighbours; n++) {
-            const float value = norms[n] - 2.0f * dots[q * neighbours + n];
-            if (value < best[q]) {
-                best[q] = value;
-                nearest[q] = first + n;
-            }
+            row[n] = norms[n] - 2.0f * row[n];
+            least = row[n] < least ? row[n] : least;
         }
+        if (!(least < best[q])) continue;
+        best[q] = least;
+        size_t n = 0;
+        while (n + 1 < neighbours && row[n] > least) n++;
+        nearest[q] = first + n;
+    }
 }
 
 static cz_status check(const cz_head *head, const float *params, const float *state)
@@ -132,35 +140,60 @@ static void distances(const float *features, size_t queries, size_t width, const
     }
 }
 
-static cz_status score(const cz_head *head, const float *params, const float *state, const float *features, size_t rows,
-                       float *scores)
+/* Rows first … end - 1 of the bank. */
+typedef struct part {
+    size_t first, end;
+} part;
+
+static cz_status score_parts(const cz_head *head, const float *params, const part parts[2], const float *features,
+                             size_t rows, float *scores)
 {
-    cz_status status = check(head, params, state);
-    if (status != CZ_OK) return status;
-    const size_t d = head->config.width, filled = (size_t)state[0];
-    status = CZ_E_MEMORY;
-    float *norms = cz_alloc_array(filled, sizeof *norms);
+    cz_status status = CZ_E_MEMORY;
+    const size_t d = head->config.width, end = parts[1].end;
+    float *norms = cz_alloc_array(end, sizeof *norms);
     float *dots = cz_alloc_array((size_t)QUERIES * NEIGHBOURS, sizeof *dots);
     if (!norms || !dots) goto out;
-    squared_norms(params, filled, d, norms);
+    squared_norms(params, end, d, norms);
     status = CZ_OK;
     for (size_t first = 0; first < rows; first += QUERIES) {
         const size_t queries = rows - first < QUERIES ? rows - first : QUERIES;
         float best[QUERIES];
         size_t nearest[QUERIES] = {0};
         for (size_t q = 0; q < queries; q++) best[q] = INFINITY;
-        for (size_t n = 0; n < filled; n += NEIGHBOURS) {
-            const size_t neighbours = filled - n < NEIGHBOURS ? filled - n : NEIGHBOURS;
-            CZ_TRY(cz_engine_sgemm(false, true, queries, neighbours, d, 1, features + first * d, d, params + n * d, d,
-                                   0, dots, neighbours));
-            keep_nearest(dots, queries, neighbours, norms + n, best, nearest, n);
-        }
+        for (size_t p = 0; p < 2; p++)
+            for (size_t n = parts[p].first; n < parts[p].end; n += NEIGHBOURS) {
+                const size_t neighbours = parts[p].end - n < NEIGHBOURS ? parts[p].end - n : NEIGHBOURS;
+                CZ_TRY(cz_engine_sgemm(false, true, queries, neighbours, d, 1, features + first * d, d, params + n * d,
+                                       d, 0, dots, neighbours));
+                keep_nearest(dots, queries, neighbours, norms + n, best, nearest, n);
+            }
         distances(features + first * d, queries, d, params, nearest, scores + first);
     }
 out:
     cz_free(norms);
     cz_free(dots);
     return status;
+}
+
+static cz_status score(const cz_head *head, const float *params, const float *state, const float *features, size_t rows,
+                       float *scores)
+{
+    const cz_status status = check(head, params, state);
+    if (status != CZ_OK) return status;
+    const part parts[2] = {{0, 0}, {0, (size_t)state[0]}};
+    return score_parts(head, params, parts, features, rows, scores);
+}
+
+cz_status cz_knn_score_without(const cz_head *head, const float *params, const float *state, size_t first, size_t end,
+                               const float *features, size_t rows, float *scores)
+{
+    const cz_status status = check(head, params, state);
+    if (status != CZ_OK) return status;
+    const size_t filled = (size_t)state[0];
+    if (first > end || end > filled) return cz_fail(CZ_E_INTERNAL, "rows %zu … %zu of %zu", first, end, filled);
+    if (first == 0 && end == filled) return score(head, params, state, features, rows, scores);
+    const part parts[2] = {{0, first}, {end, filled}};
+    return score_parts(head, params, parts, features, rows, scores);
 }
 
 const cz_head_ops cz_knn_ops = {

@@ -19,6 +19,8 @@ typedef enum cz_rng_purpose {
     CZ_RNG_BOOTSTRAP = 9,
     CZ_RNG_CHUNKS = 10, /* order of patches in section 5 */
     CZ_RNG_MUTUAL = 11, /* photos compared with each other: projection, patches */
+    CZ_RNG_BANK = 12,   /* a bank's candidates, their projection, the first pick */
+    CZ_RNG_SHOTS = 13,  /* photos out of many */
     CZ_RNG_TEST = 99
 } cz_rng_purpose;
 

@@ -81,7 +81,8 @@ wrong 'simplenet-compat is about detector simplenet' --method flow --simplenet-c
 wrong 'hidden-width is about detector simplenet' --method comet --detector flow --hidden-width 32
 wrong 'flow-blocks is about detector flow' --flow-blocks 4
 wrong 'blocks' --method flow --flow-blocks 99
-wrong 'one of simplenet\|flow' --detector knn
+wrong 'one of simplenet\|flow\|knn' --detector glow
+wrong 'trains the detector of that name, not knn' --detector knn
 expect 0 train "$tmp/s.cozad" --method comet --detector flow "${flow[@]}" --knn 3
 stderr_has 'knn has no effect without --method cozad$'
 expect 0 train "$tmp/s.cozad" --method cozad --detector flow "${flow[@]}" --contrast off

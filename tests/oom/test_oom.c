@@ -108,6 +108,23 @@ static cz_status call_train_cached(void)
     return status;
 }
 
+static cz_status call_train_knn(void)
+{
+    cz_model *trained = NULL;
+    cz_train_options options;
+    cz_image_source source = CZ_IMAGE_SOURCE_INIT;
+    small_training(&options);
+    options.method = "knn";
+    options.knn.bank = 20;
+    options.knn.rotations = 2;
+    options.shots = 2;
+    source.count = PHOTOS;
+    source.load = load;
+    const cz_status status = cz_train(backbone, &source, &options, &trained);
+    cz_model_close(trained);
+    return status;
+}
+
 static cz_status call_backbone(void)
 {
     cz_backbone *b = NULL;
@@ -229,6 +246,7 @@ static void sweep_all(void **state)
     sweep("backbone file", call_backbone_file, 1);
     sweep("tensors open", call_tensors_open, 3);
     sweep("train", call_train, 1);
+    sweep("train a bank", call_train_knn, 1);
     sweep("train with a feature store", call_train_cached, 1);
     sweep("model save", call_model_save, 1);
     sweep("model open", call_model_open, 1);

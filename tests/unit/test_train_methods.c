@@ -244,7 +244,7 @@ static void test_refused(void **state)
     o = options("comet", "knn");
     refused(&o, "not one of: simplenet, flow");
     o = options("fancy", NULL);
-    refused(&o, "not one of: cozad, comet, simplenet, flow");
+    refused(&o, "not one of: cozad, comet, knn, simplenet, flow");
     o = options("flow", NULL);
     o.flow.level = "pixel";
     refused(&o, "level");

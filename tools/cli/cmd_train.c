@@ -25,7 +25,8 @@ static const cli_verb verb = {
     "the same.\n\n"
     "--method cozad learns from photos of one or many categories (--source), some of which may be defective, a model "
     "for categories it has not seen. --method comet learns one product from unsorted photos, some of which may be "
-    "defective, around --detector simplenet or flow; --method simplenet and flow train these detectors plainly. ^C "
+    "defective, around --detector simplenet or flow; --method simplenet and flow train these detectors plainly; "
+    "--method knn trains nothing and keeps patches of the photos, from one photo on. ^C "
     "keeps MODEL.checkpoint; the same command with --resume goes on from it. "
     "--config takes the options below from a JSON file, --literal sets the paper's printed form; what is said on the "
     "command line wins over both. A flag is taken back with --FLAG=off.\n\n"
@@ -39,6 +40,7 @@ static const cli_verb verb = {
     "  cozad train --normal photos --roi 100,50,640,480 --ignore-mask label.png -o part.cozad\n"
     "  cozad train --method cozad --source mvtec:mvtec:screw,tire --source dtd:folder --log zs.jsonl -o zs.cozad\n"
     "  cozad train --method comet --detector flow --normal photos/unsorted -o part.cozad\n"
+    "  cozad train --method knn --normal photos/good --shots 4 --rotations 8 -o few.cozad\n"
     "  cozad train --method cozad --print-config >base.json\n"
     "  cozad train --config base.json --source mvtec:mvtec --meta-gradient first-order -o zs.cozad"};
 

@@ -59,7 +59,7 @@ typedef struct contaminate_options {
         {"contaminate-cap", 0, CLI_FLAG, &(o).cap, NULL, "inject what there is where a rate cannot be reached", NULL},   \
         {"seeds", 0, CLI_SIZE, &(o).seeds, "N", "draw and train with the seeds 1 to N", NULL},                           \
         {"methods", 0, CLI_STRING, &(o).methods, "LIST", "what is compared with the first of them", NULL},               \
-        {"detectors", 0, CLI_STRING, &(o).detectors, "LIST", "detectors; all that train knows unless given", NULL},      \
+        {"detectors", 0, CLI_STRING, &(o).detectors, "LIST", "detectors; all trained by gradients unless given", NULL},  \
         {"with",                                                                                                         \
          0,                                                                                                              \
          CLI_LIST,                                                                                                       \

@@ -145,13 +145,17 @@ static int read_methods(contaminate *c)
         if (!detector) (void)snprintf(known + at, sizeof known - at, "|%.*s", (int)n, p);
         p += n + (p[n] == '|' ? 1 : 0);
     }
-    (void)snprintf(all, sizeof all, "%s", detectors);
-    for (char *p = all; *p != '\0'; p++) {
-        if (*p == '|') *p = ',';
-    }
+    const char *name;
+    for (size_t i = 0, used = 0; (name = cz_detector_name(i)) != NULL; i++, used = strlen(all))
+        (void)snprintf(all + used, sizeof all - used, "%s%s", i > 0 ? "," : "", name);
     int code = read_names("methods", c->options.methods, known, c->methods, &c->method_count);
     const char *text = c->options.detectors != NULL ? c->options.detectors : all;
     if (code < 0) code = read_names("detectors", text, detectors, c->detectors, &c->detector_count);
+    for (size_t i = 0; code < 0 && i < c->detector_count; i++) {
+        const bool plain = c->method_count == 1 && strcmp(c->methods[0], "plain") == 0;
+        if (strcmp(c->detectors[i], "knn") == 0 && !plain)
+            code = usage("detectors", "knn is filled, not trained: it goes with --methods plain alone");
+    }
     return code;
 }
 

@@ -19,7 +19,7 @@ static void add_options(train_arguments *a, const cli_option *options, size_t co
     a->option_count += count;
 }
 
-/* "simplenet|flow", and the same with cozad and comet. */
+/* "simplenet|flow|knn", and the same with cozad and comet. */
 static void make_choices(train_arguments *a)
 {
     const char *name;
@@ -27,6 +27,8 @@ static void make_choices(train_arguments *a)
         const size_t used = strlen(a->detectors);
         (void)snprintf(a->detectors + used, sizeof a->detectors - used, "%s%s", i > 0 ? "|" : "", name);
     }
+    const size_t used = strlen(a->detectors);
+    (void)snprintf(a->detectors + used, sizeof a->detectors - used, "|knn");
     (void)snprintf(a->methods, sizeof a->methods, "%s|cozad|comet", a->detectors);
 }
 
@@ -48,6 +50,21 @@ static void add_flow(train_arguments *a)
     a->end_flow = a->option_count;
 }
 
+static void add_knn(train_arguments *a)
+{
+    cz_knn_options *k = &a->train.knn;
+    const cli_option knn[] = {
+        HEADING("Nearest neighbours (--method knn)"),
+        {"bank", 0, CLI_SIZE, &k->bank, "N", "patches that are kept at the most", NULL},
+        {"bank-select", 0, CLI_CHOICE, &k->select, NULL, "which of more: far from each other, or any",
+         "coreset|random"},
+        {"rotations", 0, CLI_SIZE, &k->rotations, "N", "every photo also turned by 360/N degrees, N - 1 times", NULL},
+    };
+    a->first_knn = a->option_count;
+    ADD(a, knn);
+    a->end_knn = a->option_count;
+}
+
 static void add_general(train_arguments *a)
 {
     cz_train_options *t = &a->train;
@@ -59,6 +76,7 @@ static void add_general(train_arguments *a)
         {"source", 0, CLI_LIST, &a->sources, "ROOT:LAYOUT[:CATEGORY,...]",
          "instead, can be given several times; layouts as of --data, or folder", NULL},
         {"exclude", 0, CLI_LIST, &a->exclude, "LIST|MODEL", "leave out what a list, table or earlier model says", NULL},
+        {"shots", 0, CLI_SIZE, &t->shots, "K", "only K of the photos, drawn by --seed; 0: all", NULL},
         {"roi", 0, CLI_STRING, &a->roi, "x,y,w,h", "only this region of every photo", NULL},
         {"ignore-mask", 0, CLI_STRING, &a->mask, "FILE", "white pixels of this picture are not inspected", NULL},
         {"image-size", 0, CLI_STRING, &a->size, "N|WxH", "network input", NULL},
@@ -69,7 +87,7 @@ static void add_general(train_arguments *a)
     const cli_option training[] = {
         HEADING("Training"),
         {"output", 'o', CLI_STRING, &a->output, "MODEL", "model file to write", NULL},
-        {"method", 0, CLI_CHOICE, &t->method, NULL, "plain training of a detector, or the parts below around one",
+        {"method", 0, CLI_CHOICE, &t->method, NULL, "plain training of a detector, the parts below, or a bank",
          a->methods},
         {"literal", 0, CLI_FLAG, &a->literal, NULL, "what is not set otherwise is as the paper prints it", NULL},
         {"epochs", 0, CLI_SIZE, &t->epochs, "N", "passes over the photos", NULL},
@@ -103,6 +121,7 @@ static void add_general(train_arguments *a)
     ADD(a, training);
     ADD(a, detector);
     add_flow(a);
+    add_knn(a);
 }
 
 static void add_cozad(train_arguments *a)
@@ -279,10 +298,16 @@ static int settle_method(train_arguments *a)
     const bool plain = !in_tasks(a), comet = strcmp(t->method, "comet") == 0;
     const size_t contrast = find_option(a, "contrast");
     if (plain && a->given[find_option(a, "method")] && !a->given[find_option(a, "detector")]) t->detector = t->method;
+    if (a->given[find_option(a, "method")] && strcmp(t->method, "knn") != 0 && !a->given[find_option(a, "rotations")])
+        t->knn.rotations = 1;
     if (t->detector == NULL) t->detector = plain ? t->method : cz_detector_name(0);
     if (plain && strcmp(t->detector, t->method) != 0) {
         cli_error("--method %s trains the detector of that name, not %s; around it go --method cozad and comet",
                   t->method, t->detector);
+        return CLI_USAGE;
+    }
+    if (!plain && strcmp(t->detector, "knn") == 0) {
+        cli_error("--detector knn: a bank of patches is filled, not trained: --method knn");
         return CLI_USAGE;
     }
     if (comet && a->given[contrast] && t->cozad.contrast) {
@@ -309,9 +334,27 @@ static int check_detector(const train_arguments *a)
     for (size_t i = a->first_flow; i < a->end_flow && strcmp(detector, "flow") != 0; i++) {
         if (a->given[i]) wrong = a->options[i].name;
     }
+    if (wrong != NULL) {
+        cli_error("--%s is about detector flow, not %s", wrong, detector);
+        return CLI_USAGE;
+    }
+    for (size_t i = a->first_knn; i < a->end_knn && strcmp(detector, "knn") != 0; i++) {
+        if (a->given[i]) wrong = a->options[i].name;
+    }
     if (wrong == NULL) return -1;
-    cli_error("--%s is about detector flow, not %s", wrong, detector);
+    cli_error("--%s is about method knn, not %s", wrong, a->train.method);
     return CLI_USAGE;
+}
+
+/* Of options of epochs, which a bank has not. */
+static void note_no_epochs(const train_arguments *a)
+{
+    static const char *const names[] = {"epochs", "batch", "patches-per-image", "checkpoint-every", "resume"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (!a->given[find_option(a, names[i])]) continue;
+        cli_note("--%s has no effect with --method knn: there are no epochs", names[i]);
+        return;
+    }
 }
 
 /* Says of the first option that does nothing in this method. */
@@ -349,6 +392,7 @@ int train_options_read(train_arguments *a, const cli_verb *verb, int argc, char 
     if (code < 0) code = train_options_settle(a);
     if (code < 0) code = check_detector(a);
     if (code < 0) note_idle(a);
+    if (code < 0 && strcmp(a->train.method, "knn") == 0) note_no_epochs(a);
     return code;
 }
 

@@ -18,6 +18,7 @@ typedef struct train_arguments {
     size_t first_cozad, end_cozad;       /* options[first_cozad … end_cozad - 1] need --method cozad or comet */
     size_t first_contrast, end_contrast; /* and these of them cozad */
     size_t first_flow, end_flow;         /* these --detector flow */
+    size_t first_knn, end_knn;           /* these --method knn */
     char methods[256], detectors[200];   /* the choices, of cz_detector_name */
     bool given[TRAIN_MAX_OPTIONS], from_file[TRAIN_MAX_OPTIONS];
     json_t *file; /* holds the strings of --config */
