@@ -183,7 +183,7 @@ static void bench_scoring(const cz_composition *composition, cz_precision precis
     float *scores = random_floats(images * 1024, 0);
     cz_pooler *pooler;
     cz_composed *composed;
-    check(cz_pooler_create(taps, 2, D, &pooler));
+    check(cz_pooler_create(taps, 2, D, 3, &pooler));
     check(cz_composed_create(composition, pooler, &options, &composed));
     double pool[RUNS], score[RUNS];
     for (int run = 0; run < RUNS; run++) {

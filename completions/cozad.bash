@@ -4,7 +4,7 @@ _cozad() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb=${COMP_WORDS[1]:-} options words=
     COMPREPLY=()
     if [ "$COMP_CWORD" = 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W "train score serve eval metrics compare adapt calibrate drift plot info inspect features weights data cache bench synth ablate --help --version" -- "$current")
+        mapfile -t COMPREPLY < <(compgen -W "train score serve eval metrics compare adapt calibrate drift plot info inspect mutual features weights data cache bench synth ablate --help --version" -- "$current")
         return
     fi
     case $verb in
@@ -49,6 +49,7 @@ _cozad() {
     "train:--threads") return ;;
     "train:--taps") return ;;
     "train:--feature-width") return ;;
+    "train:--neighbourhood") return ;;
     "train:--feature-scale") return ;;
     "train:--detector") words="simplenet flow knn" ;;
     "train:--hidden-width") return ;;
@@ -250,6 +251,30 @@ _cozad() {
     "inspect:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     "inspect:--cache-limit") return ;;
     "inspect:--max-pixels") return ;;
+    "mutual:--top") return ;;
+    "mutual:--maps") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "mutual:--taps") return ;;
+    "mutual:--image-size") return ;;
+    "mutual:--fit") words="squash letterbox crop" ;;
+    "mutual:--resize") return ;;
+    "mutual:--roi") return ;;
+    "mutual:--ignore-mask") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "mutual:--candidates") return ;;
+    "mutual:--nearest") return ;;
+    "mutual:--same-piece") words="leave-out keep" ;;
+    "mutual:--width") return ;;
+    "mutual:--seed") return ;;
+    "mutual:--memory") return ;;
+    "mutual:--precision") words="fp32 fp32-winograd bf16 int8" ;;
+    "mutual:--threads") return ;;
+    "mutual:--data") return ;;
+    "mutual:--layout") return ;;
+    "mutual:--category") return ;;
+    "mutual:--resamples") return ;;
+    "mutual:--save-scores") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
+    "mutual:--cache-dir") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "mutual:--cache-limit") return ;;
+    "mutual:--max-pixels") return ;;
     "features:--tap") return ;;
     "features:--output" | "features:-o") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "features:--tensor") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
@@ -309,7 +334,7 @@ _cozad() {
         return
     fi
     case $verb in
-    "train") options="--normal --data --layout --source --exclude --shots --roi --ignore-mask --image-size --fit --resize --max-pixels --output --method --literal --epochs --batch --patches-per-image --lr-adaptor --lr-discriminator --seed --precision --quantise --threads --backbone --taps --feature-width --feature-scale --detector --hidden-width --noise-std --margin-positive --margin-negative --top-k --simplenet-compat --flow-level --flow-blocks --flow-hidden --flow-project --flow-clamp --lr-flow --bank --bank-select --rotations --scl --data-uncertainty --model-uncertainty --hard-cl --confidence-unit --weight-anchor --weight-both --weight-floor --weight-window --kappa --gamma --lambda0 --uncertainty-pairs --uncertainty-scale --det-max --decay --loss-reduction --contrast --lambda-cont --knn --temperature --contrast-chunk --contrast-literal --contrast-in --meta --meta-gradient --tasks --inner-steps --inner-lr --query-share --balance --config --print-config --log --checkpoint-every --resume --cache-dir --cache-limit --no-cache --json --quiet --help" ;;
+    "train") options="--normal --data --layout --source --exclude --shots --roi --ignore-mask --image-size --fit --resize --max-pixels --output --method --literal --epochs --batch --patches-per-image --lr-adaptor --lr-discriminator --seed --precision --quantise --threads --backbone --taps --feature-width --neighbourhood --feature-scale --detector --hidden-width --noise-std --margin-positive --margin-negative --top-k --simplenet-compat --flow-level --flow-blocks --flow-hidden --flow-project --flow-clamp --lr-flow --bank --bank-select --rotations --scl --data-uncertainty --model-uncertainty --hard-cl --confidence-unit --weight-anchor --weight-both --weight-floor --weight-window --kappa --gamma --lambda0 --uncertainty-pairs --uncertainty-scale --det-max --decay --loss-reduction --contrast --lambda-cont --knn --temperature --contrast-chunk --contrast-literal --contrast-in --meta --meta-gradient --tasks --inner-steps --inner-lr --query-share --balance --config --print-config --log --checkpoint-every --resume --cache-dir --cache-limit --no-cache --json --quiet --help" ;;
     "score") options="--model --backbone --maps --overlay --range --report --gate --fdr --no-decision --regions --min-area --mm-per-pixel --roi --ignore-mask --fit --batch --tile --tile-overlap --precision --workers --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
     "serve") options="--model --model-dir --backbone --precision --threads --max-batch --host --port --allow-host --auth-token-file --insecure --tls-cert --tls-key --max-body --max-bodies --max-pixels --max-connections --queue --timeout --idle-timeout --drain --state-dir --quota --retention --history --results --webhook --mqtt --anomalies-only --json-log --quiet --help" ;;
     "eval") options="--model --backbone --data --layout --category --normal --abnormal --masks --at --threshold --pixel-threshold --min-area --mm-per-pixel --resamples --seed --exact --simplenet-compat --best-of --report --overlays --save-scores --save-maps --suite --root --visa-model --tile --tile-overlap --precision --workers --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --contaminate --contaminate-from --contaminate-keep-in-test --contaminate-most --contaminate-cap --seeds --methods --detectors --with --output --resume --keep-models --quiet --help" ;;
@@ -321,6 +346,7 @@ _cozad() {
     "plot") options="--output --json --quiet --help" ;;
     "info") options="--json --quiet --help" ;;
     "inspect") options="--model --photos --report --top --distrust --export-clean --export-suspects --backbone --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
+    "mutual") options="--top --maps --overlay --backbone --taps --image-size --fit --resize --roi --ignore-mask --candidates --nearest --same-piece --width --seed --memory --precision --threads --data --layout --category --resamples --save-scores --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
     "features") options="--backbone --tap --output --tensor --patch-taps --feature-width --feature-scale --image-size --fit --resize --precision --threads --max-pixels --quiet --help" ;;
     "weights list") options="--json --quiet --help" ;;
     "weights inspect") options="--json --quiet --help" ;;

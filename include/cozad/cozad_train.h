@@ -161,7 +161,8 @@ typedef struct cz_train_options {
     /* Only so many of the photos, drawn by `seed` and their names; more than there are is CZ_E_ARG. One that cannot be read is not
      * replaced. 0: all */
     size_t shots;
-    cz_knn_options knn; /* for method "knn" */
+    cz_knn_options knn;   /* for method "knn" */
+    size_t neighbourhood; /* cells a side that a patch's features are made of, 3, or 1: its own cell alone; 3 */
 } cz_train_options;
 /* Fills in the defaults named above. */
 CZ_API void cz_train_options_init(cz_train_options *options);

@@ -231,6 +231,7 @@ static cz_status run(adapter *a, const cz_image_source *images)
                                       .taps = a->model->taps,
                                       .prep = &a->model->prep,
                                       .width = a->model->feature_width,
+                                      .neighbourhood = a->model->neighbourhood,
                                       .threads = o->threads,
                                       .precision = a->precision,
                                       .quant = cz_precision_ranges(a->model),

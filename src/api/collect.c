@@ -90,6 +90,7 @@ static cz_status compute(worker *w, cz_feature_item *item)
     cz_extracted what;
     cz_timing timing = {0};
     CZ_TRY(cz_extractor_compute(w->extractor, 1, &what, &timing));
+    item->geometry = what.geometry;
     CZ_TRY(mark_valid(w->j, &what.geometry, item));
     if (!cz_extractor_take_entry(w->extractor, 0, &item->entry)) {
         (void)pthread_mutex_lock(&w->j->lock);

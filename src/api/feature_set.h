@@ -13,6 +13,7 @@ typedef struct cz_feature_item {
     size_t valid_count;
     uint8_t sha256[32]; /* of the photo's pixels */
     size_t source;      /* index of the photo in the source it came from */
+    cz_geometry geometry;
 } cz_feature_item;
 
 typedef struct cz_feature_set {

@@ -109,7 +109,7 @@ static cz_status put_patches(const run *r)
         const cz_tap *tap = cz_plan_tap(r->plan, index[t]);
         shapes[t] = (cz_tap_shape){tap->channels, tap->height, tap->width};
     }
-    CZ_TRY(cz_pooler_create(shapes, list.count, d, &pooler));
+    CZ_TRY(cz_pooler_create(shapes, list.count, d, 3, &pooler));
     const size_t patches = cz_pooler_grid_h(pooler) * cz_pooler_grid_w(pooler);
     scratch = cz_alloc_array(cz_pooler_scratch(pooler), sizeof *scratch);
     out = cz_alloc_array(r->batch * patches * d, sizeof *out);

@@ -40,7 +40,7 @@ static cz_status make_pooler(measurement *m)
         const cz_tap *tap = cz_plan_tap(plan, i);
         shapes[i] = (cz_tap_shape){tap->channels, tap->height, tap->width};
     }
-    return cz_pooler_create(shapes, taps, m->options->width, &m->pooler);
+    return cz_pooler_create(shapes, taps, m->options->width, 3, &m->pooler);
 }
 
 static cz_status prepare(measurement *m)

@@ -184,6 +184,10 @@ static cz_status read_head(const json_t *meta, const cz_tensors *tensors, cz_mod
     CZ_TRY(get_real(scores, "max", &m->score_max));
     config.simplenet_compat = json_is_true(json_object_get(head, "simplenet_compat"));
     m->feature_width = config.width;
+    m->neighbourhood = 3;
+    if (json_object_get(head, "neighbourhood") != NULL)
+        CZ_TRY(get_size(head, "neighbourhood", 1, 3, &m->neighbourhood));
+    if (m->neighbourhood == 2) CZ_TRY(cz_fail(CZ_E_MODEL, "model: a neighbourhood of 2 is neither 1 nor 3"));
     CZ_TRY(cz_head_settings_read(head, m, &config));
     CZ_TRY(cz_head_create(m->detector, &config, &m->head));
     /* The file must hold as many floats as the settings ask for before that much memory is taken. */

@@ -60,6 +60,7 @@ cz_status cz_model_copy(const cz_model *from, const cz_head_config *config, cz_m
     m->top_k = from->top_k;
     m->quant = from->quant;
     m->feature_width = from->feature_width;
+    m->neighbourhood = from->neighbourhood;
     m->image_level = from->image_level;
     m->taps = cz_strdup(from->taps);
     m->detector = cz_strdup(from->detector);

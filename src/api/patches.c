@@ -19,7 +19,7 @@ static cz_status make_buffers(cz_patch_set *p)
     cz_tap_shape shapes[CZ_MAX_TAPS];
     const size_t taps = cz_extractor_taps(p->extractor);
     for (size_t i = 0; i < taps; i++) shapes[i] = *cz_extractor_shape(p->extractor, i);
-    CZ_TRY(cz_pooler_create(shapes, taps, p->width, &p->pooler));
+    CZ_TRY(cz_pooler_create(shapes, taps, p->width, p->neighbourhood, &p->pooler));
     p->grid = cz_pooler_grid_h(p->pooler) * cz_pooler_grid_w(p->pooler);
     p->scratch = cz_alloc_array(cz_pooler_scratch(p->pooler), sizeof *p->scratch);
     p->rows = cz_alloc_array(p->grid, sizeof *p->rows);
@@ -51,7 +51,8 @@ out:
 cz_status cz_patch_set_create(const cz_patch_options *o, cz_patch_set *out)
 {
     cz_status status;
-    cz_patch_set p = {.width = o->width, .scale = 1.0, .progress = o->progress, .ctx = o->ctx};
+    cz_patch_set p = {
+        .width = o->width, .neighbourhood = o->neighbourhood, .scale = 1.0, .progress = o->progress, .ctx = o->ctx};
     p.set.file = -1;
     const cz_extractor_options extract = {.taps = o->taps,
                                           .prep = o->prep,

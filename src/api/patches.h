@@ -13,9 +13,10 @@ typedef struct cz_patch_options {
     cz_backbone *backbone;
     const cz_image_source *source;
     const char *taps;
-    const cz_prep *prep; /* must outlive the set */
-    size_t width;        /* D of a patch */
-    size_t threads;      /* 0: all the process may use */
+    const cz_prep *prep;  /* must outlive the set */
+    size_t width;         /* D of a patch */
+    size_t neighbourhood; /* 3, or 1: cells a side */
+    size_t threads;       /* 0: all the process may use */
     cz_precision precision;
     const cz_quant *quant; /* for int8, else NULL */
     const cz_cache_options *cache;
@@ -31,6 +32,7 @@ typedef struct cz_patch_set {
     cz_feature_set set;
     cz_extractor *extractor;
     cz_pooler *pooler;
+    size_t neighbourhood;
     size_t grid, width; /* samples of a whole image (its patches), and their width D */
     double scale;       /* the features are multiplied by it; 1 until the caller sets it */
     size_t skipped;     /* photos that could not be read */

@@ -71,7 +71,7 @@ cz_status cz_scorer_create(const cz_scorer_options *o, cz_scorer **out)
     cz_scorer *s = cz_calloc(1, sizeof *s);
     if (s == NULL) return CZ_E_MEMORY;
     s->model = o->model;
-    CZ_TRY(cz_pooler_create(o->taps, o->tap_count, o->model->feature_width, &s->pooler));
+    CZ_TRY(cz_pooler_create(o->taps, o->tap_count, o->model->feature_width, o->model->neighbourhood, &s->pooler));
     s->grid = cz_pooler_grid_w(s->pooler) * cz_pooler_grid_h(s->pooler);
     CZ_TRY(o->model->head->ops->compose != NULL ? make_composed(s, o) : make_generic(s));
     *out = s;

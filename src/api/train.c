@@ -42,6 +42,7 @@ static cz_status make_head(cz_trainer *t)
     cz_train_head_config(o, cz_precision_products(t->precision), &config);
     if (cz_train_by_bank(o->method)) config.bank = 1; /* until cz_train_knn knows how much goes into it */
     m->feature_width = o->feature_width;
+    m->neighbourhood = o->neighbourhood;
     m->image_level = config.width != o->feature_width;
     CZ_TRY(cz_head_create(o->detector, &config, &m->head));
     m->params = cz_alloc_array(m->head->param_count, sizeof *m->params);
@@ -342,6 +343,7 @@ static cz_status run(cz_trainer *t, cz_backbone *backbone)
                                       .taps = o->taps,
                                       .prep = &t->model->prep,
                                       .width = o->feature_width,
+                                      .neighbourhood = o->neighbourhood,
                                       .threads = o->threads,
                                       .precision = t->precision,
                                       .quant = &t->measured.quant,

@@ -35,7 +35,8 @@ static json_t *describe_head(const cz_model *m, const cz_train_options *o)
                              (json_int_t)o->feature_width, "hidden_width", (json_int_t)o->hidden_width, "noise_std",
                              o->noise_std, "margin_positive", o->margin_positive, "margin_negative", o->margin_negative,
                              "top_k", (json_int_t)o->top_k, "simplenet_compat", o->simplenet_compat != 0);
-    if (head != NULL && cz_head_settings_write(m, head) != CZ_OK) {
+    if (head != NULL && (json_object_set_new(head, "neighbourhood", json_integer((json_int_t)o->neighbourhood)) != 0 ||
+                         cz_head_settings_write(m, head) != CZ_OK)) {
         json_decref(head);
         return NULL;
     }

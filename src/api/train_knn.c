@@ -55,6 +55,7 @@ static cz_status turn_photos(filling *f)
                                       .taps = o->taps,
                                       .prep = &t->model->prep,
                                       .width = o->feature_width,
+                                      .neighbourhood = o->neighbourhood,
                                       .threads = o->threads,
                                       .precision = t->precision,
                                       .quant = &t->measured.quant,

@@ -34,6 +34,7 @@ void cz_train_options_init(cz_train_options *o)
     o->lr_adaptor = 1e-4;
     o->lr_discriminator = 2e-4;
     o->top_k = 1;
+    o->neighbourhood = 3;
     o->cache = (cz_cache_options)CZ_CACHE_OPTIONS_INIT;
     cz_cozad_options_init(&o->cozad);
     o->checkpoint_every = 50;
@@ -206,6 +207,8 @@ static cz_status check_options(const cz_train_options *o)
     if (o->precision == CZ_PRECISION_MODEL)
         return cz_fail(CZ_E_ARG, "precision \"model\" is for models that are trained already");
     if (o->top_k == 0) return cz_fail(CZ_E_ARG, "top_k is at least 1");
+    if (o->neighbourhood != 1 && o->neighbourhood != 3)
+        return cz_fail(CZ_E_ARG, "a neighbourhood of %zu is neither 1 nor 3", o->neighbourhood);
     if (!(o->feature_scale >= 0.0) || !(o->feature_rms > 0.0)) return cz_fail(CZ_E_ARG, "a feature scale below 0");
     return cz_train_in_tasks(o->method) ? cz_cozad_options_check(&o->cozad) : CZ_OK;
 }

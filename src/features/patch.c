@@ -5,6 +5,7 @@
  * contiguous range of the 9 C flat values:
  *   concatenated entry j of tap t = mean of flat entries floor(j L / D) … ceil((j + 1) L / D) - 1, L = 9 C;
  *   output i = mean of concatenated entries i T … i T + T - 1.
+ * With a neighbourhood of one cell L = C.
  * They also commute with the bilinear upsampling, so every tap is pooled at its own resolution.
  */
 #include "features/patch.h"
@@ -37,7 +38,7 @@ static size_t add_entry(size_t j, size_t length, size_t width, double share, siz
 static size_t column_range(const cz_tap_plan *t, size_t tap, size_t taps, size_t width, size_t column, size_t *start,
                            double *w)
 {
-    const size_t length = t->shape.channels * 9, low = tap * width, high = low + width;
+    const size_t length = t->shape.channels * t->cells, low = tap * width, high = low + width;
     size_t j0 = column * taps, j1 = j0 + taps, end = 0;
     j0 = j0 > low ? j0 - low : 0;
     j1 = (j1 < high ? j1 : high) - low;
@@ -52,6 +53,7 @@ static void find_fast_form(cz_tap_plan *t, const uint32_t *start, const float *w
 {
     const size_t run = t->span / 3;
     t->run = 0;
+    if (t->cells != 9) return;
     if (t->span % 3 != 0 || run > CZ_POOL_CHANNELS || t->shape.channels * 3 != run * t->count) return;
     if (CZ_POOL_CHANNELS * 3 % run != 0 || t->shape.channels % 2 != 0) return;
     for (size_t i = 0; i < t->count; i++) {
@@ -75,7 +77,8 @@ static cz_status make_table(cz_tap_plan *t, const uint32_t *start, const float *
         for (size_t f = 0; f < t->span; f++) {
             const size_t flat = start[i] + f;
             t->weight[f * t->count + i] = weights[i * t->span + f];
-            t->place[f * t->count + i] = (int32_t)(flat % 9 * t->shape.channels + flat / 9);
+            const size_t k = t->cells == 1 ? 4 : flat % 9; /* alone: the one in the middle */
+            t->place[f * t->count + i] = (int32_t)(k * t->shape.channels + flat / t->cells);
         }
     }
     return CZ_OK;
@@ -84,7 +87,7 @@ static cz_status make_table(cz_tap_plan *t, const uint32_t *start, const float *
 static cz_status plan_tap(cz_tap_plan *t, size_t tap, size_t taps, size_t width)
 {
     cz_status status = CZ_E_MEMORY;
-    const size_t length = t->shape.channels * 9;
+    const size_t length = t->shape.channels * t->cells;
     size_t first, places;
     t->first = tap * width / taps;
     t->count = ((tap + 1) * width + taps - 1) / taps - t->first;
@@ -129,10 +132,12 @@ static cz_status check(const cz_tap_shape *taps, size_t count, size_t width)
     return CZ_OK;
 }
 
-cz_status cz_pooler_create(const cz_tap_shape *taps, size_t count, size_t width, cz_pooler **out)
+cz_status cz_pooler_create(const cz_tap_shape *taps, size_t count, size_t width, size_t side, cz_pooler **out)
 {
     cz_status status = check(taps, count, width);
     if (status != CZ_OK) return status;
+    if (side != 1 && side != 3)
+        return cz_fail(CZ_E_ARG, "patch features: a neighbourhood of %zu is neither 1 nor 3", side);
     cz_pooler *p = cz_calloc(1, sizeof *p);
     if (!p) return CZ_E_MEMORY;
     p->width = width;
@@ -145,6 +150,7 @@ cz_status cz_pooler_create(const cz_tap_shape *taps, size_t count, size_t width,
     for (size_t t = 0; t < count; t++) {
         cz_tap_plan *plan = &p->taps[t];
         plan->shape = taps[t];
+        plan->cells = side * side;
         CZ_TRY(plan_tap(plan, t, count, width));
         /* a pooled map and one flag a pixel (cz_pooler_rows) */
         const size_t need = taps[t].height * taps[t].width * (plan->count + 1);

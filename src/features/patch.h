@@ -15,7 +15,8 @@ typedef struct cz_tap_shape {
  * [first, first + count) of D; with tap counts that do not divide D neighbouring ranges overlap by one column, whose
  * value is the sum over taps. */
 typedef struct cz_pooler cz_pooler;
-cz_status cz_pooler_create(const cz_tap_shape *taps, size_t count, size_t width, cz_pooler **out);
+/* side: of the neighbourhood that is unfolded, 3 (docs/math.md section 2), or 1: a cell alone. */
+cz_status cz_pooler_create(const cz_tap_shape *taps, size_t count, size_t width, size_t side, cz_pooler **out);
 void cz_pooler_destroy(cz_pooler *p);
 size_t cz_pooler_taps(const cz_pooler *p);
 size_t cz_pooler_width(const cz_pooler *p); /* D */

@@ -10,6 +10,7 @@
 
 typedef struct cz_tap_plan {
     cz_tap_shape shape;
+    size_t cells;        /* of a neighbourhood: 9, or 1 */
     size_t first, count; /* columns of D */
     /* General form: output i = sum over f < span of weight[f, i] * (channel, ky, kx) number start[i] + f.
      * Windows are up to `span` long, shorter ones have weights of 0. */

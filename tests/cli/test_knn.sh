@@ -47,6 +47,15 @@ expect 0 "$cozad" score -m "$tmp/a.cozad" "$test/good" --tile 64 --threads 1
 expect 3 "$cozad" adapt -m "$tmp/a.cozad" --normal "$test/good" --threads 1 -o "$tmp/adapted.cozad"
 stderr_has 'knn'
 
+# --- a cell alone, without its neighbours: another model, and the file says so
+expect 0 train "$tmp/alone.cozad" --neighbourhood 1
+expect 0 "$cozad" info "$tmp/alone.cozad"
+stdout_has '^head\.neighbourhood +1'
+cells() { "$cozad" score -m "$1" "$good" --json --no-cache --threads 1 | sed -nE 's|.*"score":([0-9.e+-]+).*|\1|p' | sort -g | tail -n 1; }
+[ "$(cells "$tmp/alone.cozad")" = 0.0 ] || [ "$(cells "$tmp/alone.cozad")" = 0 ] || fail "scored with other features than trained"
+expect 2 train "$tmp/x.cozad" --neighbourhood 2
+stderr_has 'a neighbourhood of 2 is neither 1 nor 3'
+
 # --- banks of another size, of other patches, of fewer photos
 size() { stat -c %s "$tmp/$1.cozad"; }
 for select in coreset random; do

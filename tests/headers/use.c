@@ -3,6 +3,7 @@
 #include "cozad/cozad.h"
 #include "cozad/cozad_eval.h"
 #include "cozad/cozad_io.h"
+#include "cozad/cozad_mutual.h"
 #include "cozad/cozad_stream.h"
 
 int use_initialisers(void);

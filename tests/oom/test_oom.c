@@ -3,6 +3,7 @@
  * convenience, success), nothing crashes, and under LeakSanitizer nothing leaks. */
 #include "cozad/cozad_eval.h"
 #include "cozad/cozad_io.h"
+#include "cozad/cozad_mutual.h"
 #include "util/alloc.h"
 
 #include <setjmp.h>
@@ -122,6 +123,28 @@ static cz_status call_train_knn(void)
     source.load = load;
     const cz_status status = cz_train(backbone, &source, &options, &trained);
     cz_model_close(trained);
+    return status;
+}
+
+static cz_status load_again(void *ctx, size_t index, cz_image *out)
+{
+    return load(ctx, index % PHOTOS, out);
+}
+
+static cz_status call_mutual(void)
+{
+    cz_mutual_scores *scores = NULL;
+    cz_mutual_options options;
+    cz_image_source source = CZ_IMAGE_SOURCE_INIT;
+    static float map[SIDE * SIDE];
+    cz_mutual_options_init(&options);
+    options.image_width = options.image_height = SIDE;
+    options.threads = 1;
+    source.count = CZ_MUTUAL_PHOTOS;
+    source.load = load_again;
+    cz_status status = cz_mutual_score(backbone, &source, &options, &scores);
+    if (status == CZ_OK) status = cz_mutual_scores_map(scores, 0, map);
+    cz_mutual_scores_free(scores);
     return status;
 }
 
@@ -248,6 +271,7 @@ static void sweep_all(void **state)
     sweep("train", call_train, 1);
     sweep("train a bank", call_train_knn, 1);
     sweep("train with a feature store", call_train_cached, 1);
+    sweep("photos that score each other", call_mutual, 1);
     sweep("model save", call_model_save, 1);
     sweep("model open", call_model_open, 1);
     sweep("session and score", call_score, 1);

@@ -31,7 +31,7 @@ static void check_patches(const cz_backbone *b, const char *file, float factor)
         shapes[i] = (cz_tap_shape){tap->channels, tap->height, tap->width};
         maps[i] = cz_plan_tap_data(plan, i);
     }
-    assert_int_equal(cz_pooler_create(shapes, 2, width, &pooler), CZ_OK);
+    assert_int_equal(cz_pooler_create(shapes, 2, width, 3, &pooler), CZ_OK);
     const size_t patches = cz_pooler_grid_h(pooler) * cz_pooler_grid_w(pooler);
     assert_int_equal(patches, 1024);
     float *scratch = malloc((cz_pooler_scratch(pooler) + 1) * sizeof *scratch);

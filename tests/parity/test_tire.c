@@ -238,7 +238,7 @@ static void open_fixture(fixture *f, const char *weights)
     assert_int_equal(cz_extractor_create(f->backbone, &options, &f->extractor), CZ_OK);
     assert_int_equal(cz_extractor_taps(f->extractor), 2);
     for (size_t t = 0; t < 2; t++) f->shapes[t] = *cz_extractor_shape(f->extractor, t);
-    assert_int_equal(cz_pooler_create(f->shapes, 2, D, &f->pooler), CZ_OK);
+    assert_int_equal(cz_pooler_create(f->shapes, 2, D, 3, &f->pooler), CZ_OK);
     assert_int_equal(cz_pooler_grid_h(f->pooler) * cz_pooler_grid_w(f->pooler), GRID);
     const size_t values = cz_extractor_values(f->extractor);
     f->maps = malloc(f->train.count * values * sizeof *f->maps);

@@ -83,7 +83,7 @@ static scene make(const cz_tap_shape *taps, size_t tap_count, size_t width, size
     scene s = {.tap_count = tap_count, .width = width, .hidden = hidden, .images = images};
     memcpy(s.taps, taps, tap_count * sizeof *taps);
     s.patches = taps[0].height * taps[0].width;
-    assert_int_equal(cz_pooler_create(taps, tap_count, width, &s.pooler), CZ_OK);
+    assert_int_equal(cz_pooler_create(taps, tap_count, width, 3, &s.pooler), CZ_OK);
     s.composition = (cz_composition){.width = width, .hidden = hidden, .slope = 0.2f};
     s.composition.m = malloc(hidden * width * sizeof(float));
     s.composition.c = malloc(hidden * sizeof(float));

@@ -239,7 +239,7 @@ static uint16_t *rounded(float *values, size_t count)
 
 /* scores of the composed form on maps against the definition on pooled features */
 static void compare_composed(const cz_tap_shape *taps, size_t tap_count, size_t width, size_t hidden, size_t images,
-                             size_t max_images, bool compat)
+                             size_t max_images, size_t side, bool compat)
 {
     static const char *const names[] = {"map0", "map1", "map2"};
     fixture f = make(width, hidden, compat);
@@ -249,7 +249,7 @@ static void compare_composed(const cz_tap_shape *taps, size_t tap_count, size_t 
     float *maps[3] = {0};
     uint16_t *bf16[3] = {0};
     unsettle(&f);
-    assert_int_equal(cz_pooler_create(taps, tap_count, width, &pooler), CZ_OK);
+    assert_int_equal(cz_pooler_create(taps, tap_count, width, side, &pooler), CZ_OK);
     for (size_t t = 0; t < tap_count; t++) {
         const size_t values = images * taps[t].height * taps[t].width * taps[t].channels;
         maps[t] = hashed(names[t], values, 1, 0.4f);
@@ -292,13 +292,15 @@ static void test_composed_equals_direct(void **state)
     cz_threads_scope scope;
     (void)state;
     assert_int_equal(cz_threads_enter(2, &scope), CZ_OK);
-    compare_composed(usual, 2, 48, 32, 1, 1, false);
-    compare_composed(usual, 2, 48, 32, 3, 3, false);
-    compare_composed(usual, 2, 48, 300, 2, 3, true); /* fewer than the most; K past one piece */
-    compare_composed(usual, 1, 48, 17, 1, 2, false);
-    compare_composed(odd, 3, 31, 19, 2, 2, false); /* 3 does not divide 31: neighbouring ranges overlap */
-    compare_composed(same, 2, 24, 7, 1, 1, false);
-    compare_composed(up, 2, 24, 7, 1, 1, false);
+    compare_composed(usual, 2, 48, 32, 1, 1, 3, false);
+    compare_composed(usual, 2, 48, 32, 3, 3, 3, false);
+    compare_composed(usual, 2, 48, 300, 2, 3, 3, true); /* fewer than the most; K past one piece */
+    compare_composed(usual, 1, 48, 17, 1, 2, 3, false);
+    compare_composed(odd, 3, 31, 19, 2, 2, 3, false); /* 3 does not divide 31: neighbouring ranges overlap */
+    compare_composed(same, 2, 24, 7, 1, 1, 3, false);
+    compare_composed(up, 2, 24, 7, 1, 1, 3, false);
+    compare_composed(usual, 2, 48, 32, 2, 2, 1, false); /* a cell alone */
+    compare_composed(odd, 3, 31, 19, 2, 2, 1, true);
     cz_threads_leave(&scope);
 }
 
@@ -561,7 +563,7 @@ static void test_out_of_memory(void **state)
     (void)state;
     const cz_head_config config = config_of(8, 6, false);
     cz_pooler *pooler = NULL;
-    assert_int_equal(cz_pooler_create(taps, 2, 8, &pooler), CZ_OK);
+    assert_int_equal(cz_pooler_create(taps, 2, 8, 3, &pooler), CZ_OK);
     bool failed = true;
     for (unsigned long n = 1; failed; n++) {
         cz_head *head = NULL;

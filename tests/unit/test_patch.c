@@ -32,9 +32,17 @@ static double source_index(size_t i, size_t in, size_t out)
     return at > 0.0 ? at : 0.0;
 }
 
-/* Flat entry f = (c, ky, kx) of the unfolded map at (y, x). */
-static double unfolded(const float *map, cz_tap_shape s, size_t f, size_t y, size_t x)
+typedef struct pool_case {
+    const char *name;
+    size_t width, count;
+    cz_tap_shape taps[4];
+    size_t side; /* of the neighbourhood */
+} pool_case;
+
+/* Flat entry f = (c, ky, kx) of the map unfolded in neighbourhoods of side x side, at (y, x). */
+static double unfolded(const float *map, cz_tap_shape s, size_t side, size_t f, size_t y, size_t x)
 {
+    if (side == 1) return (double)map[(y * s.width + x) * s.channels + f];
     const size_t c = f / 9, yy = y + f % 9 / 3, xx = x + f % 3; /* one more than the neighbour's */
     if (yy < 1 || yy > s.height || xx < 1 || xx > s.width) return 0.0;
     return (double)map[((yy - 1) * s.width + xx - 1) * s.channels + c];
@@ -51,9 +59,10 @@ static void adaptive(const double *in, size_t n, double *out, size_t m)
 }
 
 /* One patch, literally. */
-static void literal_patch(const cz_tap_shape *taps, size_t count, size_t width, const float *const *maps, size_t y,
-                          size_t x, double *out)
+static void literal_patch(const pool_case *of, const float *const *maps, size_t y, size_t x, double *out)
 {
+    const cz_tap_shape *taps = of->taps;
+    const size_t count = of->count, width = of->width, side = of->side;
     double *pooled = malloc(count * width * sizeof *pooled);
     for (size_t t = 0; t < count; t++) {
         const cz_tap_shape s = taps[t];
@@ -61,49 +70,49 @@ static void literal_patch(const cz_tap_shape *taps, size_t count, size_t width, 
         const size_t y0 = (size_t)sy < s.height ? (size_t)sy : s.height - 1, y1 = y0 + 1 < s.height ? y0 + 1 : y0;
         const size_t x0 = (size_t)sx < s.width ? (size_t)sx : s.width - 1, x1 = x0 + 1 < s.width ? x0 + 1 : x0;
         const double ly = sy - (double)y0, lx = sx - (double)x0;
-        double *flat = malloc(s.channels * 9 * sizeof *flat);
-        for (size_t f = 0; f < s.channels * 9; f++)
-            flat[f] = (1 - ly) * ((1 - lx) * unfolded(maps[t], s, f, y0, x0) + lx * unfolded(maps[t], s, f, y0, x1)) +
-                      ly * ((1 - lx) * unfolded(maps[t], s, f, y1, x0) + lx * unfolded(maps[t], s, f, y1, x1));
-        adaptive(flat, s.channels * 9, pooled + t * width, width);
+        double *flat = malloc(s.channels * side * side * sizeof *flat);
+        for (size_t f = 0; f < s.channels * side * side; f++)
+            flat[f] =
+                (1 - ly) *
+                    ((1 - lx) * unfolded(maps[t], s, side, f, y0, x0) + lx * unfolded(maps[t], s, side, f, y0, x1)) +
+                ly * ((1 - lx) * unfolded(maps[t], s, side, f, y1, x0) + lx * unfolded(maps[t], s, side, f, y1, x1));
+        adaptive(flat, s.channels * side * side, pooled + t * width, width);
         free(flat);
     }
     adaptive(pooled, count * width, out, width);
     free(pooled);
 }
 
-typedef struct pool_case {
-    const char *name;
-    size_t width, count;
-    cz_tap_shape taps[4];
-} pool_case;
-
 static const pool_case cases[] = {
-    {"64", 1536, 1, {{64, 9, 7}}},
-    {"128,256", 1536, 2, {{128, 8, 10}, {256, 4, 5}}},
-    {"256,512", 1536, 2, {{256, 8, 6}, {512, 4, 3}}},
-    {"512,1024", 1536, 2, {{512, 8, 8}, {1024, 4, 4}}},
-    {"512,1024 odd grid", 1536, 2, {{512, 11, 19}, {1024, 6, 10}}},
-    {"512,1024,2048", 1536, 3, {{512, 6, 6}, {1024, 3, 3}, {2048, 2, 2}}},
-    {"256,512,1024,2048", 1536, 4, {{256, 8, 8}, {512, 4, 4}, {1024, 2, 2}, {2048, 1, 1}}},
-    {"512,1024 D 1024", 1024, 2, {{512, 7, 5}, {1024, 4, 3}}},
-    {"512,1024 D 100", 100, 2, {{512, 5, 5}, {1024, 3, 3}}},
-    {"50,70", 1536, 2, {{50, 7, 9}, {70, 3, 5}}},
-    {"50,70 D 100", 100, 2, {{50, 7, 9}, {70, 3, 5}}},
-    {"50,70,33 D 101", 101, 3, {{50, 7, 9}, {70, 3, 5}, {33, 2, 2}}},
-    {"512,1024,2048 D 1000", 1000, 3, {{512, 4, 4}, {1024, 2, 2}, {2048, 1, 1}}},
-    {"three taps D 1", 1, 3, {{5, 4, 4}, {300, 2, 2}, {7, 1, 1}}},
-    {"three taps D 2", 2, 3, {{5, 4, 4}, {300, 2, 2}, {7, 1, 1}}},
-    {"same grid", 96, 2, {{64, 6, 5}, {32, 6, 5}}},
-    {"finer second", 96, 2, {{64, 3, 4}, {32, 7, 9}}},
-    {"1x1", 1536, 2, {{512, 1, 1}, {1024, 1, 1}}},
-    {"one channel", 7, 1, {{1, 3, 20}}},
-    {"run 6", 1024, 1, {{2048, 3, 3}}},
-    {"run 1, two blocks", 1152, 1, {{384, 3, 9}}},
-    {"run 4, two blocks", 270, 1, {{360, 4, 3}}},
-    {"odd channels, one to one", 99, 1, {{33, 4, 5}}},
-    {"more channels than are unfolded", 700, 2, {{2500, 3, 2}, {3, 1, 1}}},
-    {"more columns than a line", 5000, 1, {{20, 2, 3}}},
+    {"64", 1536, 1, {{64, 9, 7}}, 3},
+    {"128,256", 1536, 2, {{128, 8, 10}, {256, 4, 5}}, 3},
+    {"256,512", 1536, 2, {{256, 8, 6}, {512, 4, 3}}, 3},
+    {"512,1024", 1536, 2, {{512, 8, 8}, {1024, 4, 4}}, 3},
+    {"512,1024 odd grid", 1536, 2, {{512, 11, 19}, {1024, 6, 10}}, 3},
+    {"512,1024,2048", 1536, 3, {{512, 6, 6}, {1024, 3, 3}, {2048, 2, 2}}, 3},
+    {"256,512,1024,2048", 1536, 4, {{256, 8, 8}, {512, 4, 4}, {1024, 2, 2}, {2048, 1, 1}}, 3},
+    {"512,1024 D 1024", 1024, 2, {{512, 7, 5}, {1024, 4, 3}}, 3},
+    {"512,1024 D 100", 100, 2, {{512, 5, 5}, {1024, 3, 3}}, 3},
+    {"50,70", 1536, 2, {{50, 7, 9}, {70, 3, 5}}, 3},
+    {"50,70 D 100", 100, 2, {{50, 7, 9}, {70, 3, 5}}, 3},
+    {"50,70,33 D 101", 101, 3, {{50, 7, 9}, {70, 3, 5}, {33, 2, 2}}, 3},
+    {"512,1024,2048 D 1000", 1000, 3, {{512, 4, 4}, {1024, 2, 2}, {2048, 1, 1}}, 3},
+    {"three taps D 1", 1, 3, {{5, 4, 4}, {300, 2, 2}, {7, 1, 1}}, 3},
+    {"three taps D 2", 2, 3, {{5, 4, 4}, {300, 2, 2}, {7, 1, 1}}, 3},
+    {"same grid", 96, 2, {{64, 6, 5}, {32, 6, 5}}, 3},
+    {"finer second", 96, 2, {{64, 3, 4}, {32, 7, 9}}, 3},
+    {"1x1", 1536, 2, {{512, 1, 1}, {1024, 1, 1}}, 3},
+    {"one channel", 7, 1, {{1, 3, 20}}, 3},
+    {"run 6", 1024, 1, {{2048, 3, 3}}, 3},
+    {"run 1, two blocks", 1152, 1, {{384, 3, 9}}, 3},
+    {"run 4, two blocks", 270, 1, {{360, 4, 3}}, 3},
+    {"odd channels, one to one", 99, 1, {{33, 4, 5}}, 3},
+    {"more channels than are unfolded", 700, 2, {{2500, 3, 2}, {3, 1, 1}}, 3},
+    {"more columns than a line", 5000, 1, {{20, 2, 3}}, 3},
+    {"a cell alone", 512, 2, {{512, 8, 8}, {1024, 4, 4}}, 1},
+    {"a cell alone, D 1536", 1536, 2, {{128, 5, 7}, {256, 3, 4}}, 1},
+    {"a cell alone, D 101", 101, 3, {{50, 7, 9}, {70, 3, 5}, {33, 2, 2}}, 1},
+    {"a cell alone, one channel", 7, 1, {{1, 3, 20}}, 1},
 };
 
 typedef struct fixture {
@@ -117,7 +126,7 @@ typedef struct fixture {
 static void set_up(fixture *f, const pool_case *c)
 {
     f->c = c;
-    assert_int_equal(cz_pooler_create(c->taps, c->count, c->width, &f->p), CZ_OK);
+    assert_int_equal(cz_pooler_create(c->taps, c->count, c->width, c->side, &f->p), CZ_OK);
     for (size_t t = 0; t < c->count; t++) f->maps[t] = random_map(c->taps[t], 100 + t);
     f->scratch = malloc((cz_pooler_scratch(f->p) + 1) * sizeof *f->scratch);
     f->patches = c->taps[0].height * c->taps[0].width;
@@ -146,7 +155,7 @@ static void against_definition(void **state)
         for (size_t i = 0; i < f.patches * width; i++) out[i] = NAN; /* every value must be written */
         cz_pooler_patches(f.p, f.maps, 2.5f, f.scratch, out);
         for (size_t i = 0; i < f.patches; i++) {
-            literal_patch(f.c->taps, f.c->count, width, f.maps, i / gw, i % gw, expected);
+            literal_patch(f.c, f.maps, i / gw, i % gw, expected);
             for (size_t d = 0; d < width; d++) {
                 const double error = fabs((double)out[i * width + d] - 2.5 * expected[d]);
                 if (!(error <= worst)) worst = error;
@@ -278,7 +287,7 @@ static void rounding_keeps_what_is_no_number(void **state)
     const cz_tap_shape tap = {2, 1, 1};
     const uint16_t maps[3][2] = {{0x7fc0, 0x3f80}, {0x7f80, 0x3f80}, {0x8000, 0x0001}};
     cz_pooler *p;
-    assert_int_equal(cz_pooler_create(&tap, 1, 18, &p), CZ_OK); /* flat entries one to one */
+    assert_int_equal(cz_pooler_create(&tap, 1, 18, 3, &p), CZ_OK); /* flat entries one to one */
     for (size_t i = 0; i < 3; i++) {
         float wide[18];
         uint16_t out[18];
@@ -292,8 +301,8 @@ static void rounding_keeps_what_is_no_number(void **state)
 static void threads_equal(void **state)
 {
     (void)state;
-    const pool_case big[] = {{"big", 1536, 2, {{512, 32, 32}, {1024, 16, 16}}},
-                             {"general", 700, 2, {{130, 33, 31}, {77, 15, 17}}}};
+    const pool_case big[] = {{"big", 1536, 2, {{512, 32, 32}, {1024, 16, 16}}, 3},
+                             {"general", 700, 2, {{130, 33, 31}, {77, 15, 17}}, 3}};
     for (size_t n = 0; n < 2; n++) {
         fixture f;
         set_up(&f, &big[n]);
@@ -323,7 +332,7 @@ static void upsample_values(void **state)
     (void)state;
     const cz_tap_shape taps[2] = {{4, 4, 4}, {4, 2, 2}};
     cz_pooler *p;
-    assert_int_equal(cz_pooler_create(taps, 2, 8, &p), CZ_OK);
+    assert_int_equal(cz_pooler_create(taps, 2, 8, 3, &p), CZ_OK);
     const float in[4] = {0.0f, 4.0f, 8.0f, 12.0f};
     const float expected[16] = {0, 1, 3, 4,  2, 3, 5,  6,
                                 6, 7, 9, 10, 8, 9, 11, 12}; /* torch.nn.functional.interpolate */
@@ -340,15 +349,16 @@ static void bad_arguments(void **state)
     (void)state;
     cz_pooler *p = NULL;
     const cz_tap_shape good = {64, 4, 4}, empty = {64, 0, 4}, none = {0, 4, 4}, huge = {64, SIZE_MAX / 2, 9};
-    assert_int_equal(cz_pooler_create(&good, 0, 100, &p), CZ_E_ARG);
-    assert_int_equal(cz_pooler_create(&good, 1, 0, &p), CZ_E_ARG);
-    assert_int_equal(cz_pooler_create(&empty, 1, 100, &p), CZ_E_ARG);
-    assert_int_equal(cz_pooler_create(&none, 1, 100, &p), CZ_E_ARG);
-    assert_int_equal(cz_pooler_create(&huge, 1, 100, &p), CZ_E_LIMIT);
+    assert_int_equal(cz_pooler_create(&good, 0, 100, 3, &p), CZ_E_ARG);
+    assert_int_equal(cz_pooler_create(&good, 1, 0, 3, &p), CZ_E_ARG);
+    assert_int_equal(cz_pooler_create(&good, 1, 100, 2, &p), CZ_E_ARG);
+    assert_int_equal(cz_pooler_create(&empty, 1, 100, 3, &p), CZ_E_ARG);
+    assert_int_equal(cz_pooler_create(&none, 1, 100, 3, &p), CZ_E_ARG);
+    assert_int_equal(cz_pooler_create(&huge, 1, 100, 3, &p), CZ_E_LIMIT);
     assert_null(p);
     for (unsigned long n = 1; n < 100; n++) { /* every allocation fails once */
         cz_alloc_fail_after(n);
-        const cz_status status = cz_pooler_create(&good, 1, 100, &p);
+        const cz_status status = cz_pooler_create(&good, 1, 100, 3, &p);
         cz_alloc_fail_after(0);
         if (status == CZ_OK) {
             assert_true(n > 4);

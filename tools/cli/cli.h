@@ -111,6 +111,7 @@ int cmd_features(int argc, char **argv);
 int cmd_plot(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
+int cmd_mutual(int argc, char **argv);
 int cmd_weights(int argc, char **argv);
 int cmd_data(int argc, char **argv);
 int cmd_cache(int argc, char **argv);

@@ -20,6 +20,7 @@ static const struct {
     {"plot", "draw the curves of training logs on one page", cmd_plot},
     {"info", "describe a model file", cmd_info},
     {"inspect", "which training photos a model trusts least: find the bad ones", cmd_inspect},
+    {"mutual", "compare photos with each other: the odd ones first, without training", cmd_mutual},
     {"features", "write intermediates of the network as safetensors", cmd_features},
     {"weights", "list, inspect, convert, verify and download backbone weights", cmd_weights},
     {"data", "check a labelled data set: counts, damage, masks, duplicates", cmd_data},

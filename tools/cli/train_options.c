@@ -108,6 +108,7 @@ static void add_general(train_arguments *a)
         {"taps", 0, CLI_STRING, &t->taps, "LIST", "where features are taken", NULL},
         {"feature-width", 0, CLI_SIZE, &t->feature_width, "D", "numbers a patch; 0: as the weights say, mostly 1536",
          NULL},
+        {"neighbourhood", 0, CLI_SIZE, &t->neighbourhood, "N", "cells a side that a patch is made of: 3, or 1", NULL},
         {"feature-scale", 0, CLI_REAL, &t->feature_scale, "X", "0: as the weights need it", NULL},
         {"detector", 0, CLI_CHOICE, &t->detector, NULL, "what to train; simplenet, or the method's own", a->detectors},
         {"hidden-width", 0, CLI_SIZE, &t->hidden_width, "K", "of the discriminator", NULL},
