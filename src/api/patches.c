@@ -51,8 +51,11 @@ out:
 cz_status cz_patch_set_create(const cz_patch_options *o, cz_patch_set *out)
 {
     cz_status status;
-    cz_patch_set p = {
-        .width = o->width, .neighbourhood = o->neighbourhood, .scale = 1.0, .progress = o->progress, .ctx = o->ctx};
+    cz_patch_set p = {.width = o->width,
+                      .neighbourhood = o->neighbourhood > 0 ? o->neighbourhood : 3,
+                      .scale = 1.0,
+                      .progress = o->progress,
+                      .ctx = o->ctx};
     p.set.file = -1;
     const cz_extractor_options extract = {.taps = o->taps,
                                           .prep = o->prep,

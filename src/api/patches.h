@@ -15,7 +15,7 @@ typedef struct cz_patch_options {
     const char *taps;
     const cz_prep *prep;  /* must outlive the set */
     size_t width;         /* D of a patch */
-    size_t neighbourhood; /* 3, or 1: cells a side */
+    size_t neighbourhood; /* 3, or 1: cells a side; 0: 3 */
     size_t threads;       /* 0: all the process may use */
     cz_precision precision;
     const cz_quant *quant; /* for int8, else NULL */
