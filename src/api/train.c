@@ -138,6 +138,24 @@ static cz_status measure_scale(cz_trainer *t)
     return CZ_OK;
 }
 
+cz_patch_options cz_trainer_patch_options(const cz_trainer *t, const cz_image_source *source)
+{
+    const cz_train_options *o = t->options;
+    return (cz_patch_options){.backbone = t->model->backbone,
+                              .source = source,
+                              .taps = o->taps,
+                              .prep = &t->model->prep,
+                              .width = o->feature_width,
+                              .neighbourhood = o->neighbourhood,
+                              .threads = o->threads,
+                              .precision = t->precision,
+                              .quant = &t->measured.quant,
+                              .cache = &o->cache,
+                              .progress = o->progress,
+                              .log = o->log,
+                              .ctx = o->ctx};
+}
+
 size_t cz_trainer_patches(const cz_trainer *t)
 {
     const size_t wanted = t->options->patches_per_image;
@@ -333,24 +351,11 @@ static cz_status judge_photos(cz_trainer *t)
 static cz_status run(cz_trainer *t, cz_backbone *backbone)
 {
     cz_status status;
-    const cz_train_options *o = t->options;
     CZ_TRY(cz_model_create(&t->model));
     CZ_TRY(make_model(t, backbone));
     CZ_TRY(choose_precision(t));
     CZ_TRY(make_head(t));
-    const cz_patch_options patches = {.backbone = backbone,
-                                      .source = t->source,
-                                      .taps = o->taps,
-                                      .prep = &t->model->prep,
-                                      .width = o->feature_width,
-                                      .neighbourhood = o->neighbourhood,
-                                      .threads = o->threads,
-                                      .precision = t->precision,
-                                      .quant = &t->measured.quant,
-                                      .cache = &o->cache,
-                                      .progress = o->progress,
-                                      .log = o->log,
-                                      .ctx = o->ctx};
+    const cz_patch_options patches = cz_trainer_patch_options(t, t->source);
     CZ_TRY(cz_patch_set_create(&patches, &t->patches));
     CZ_TRY(prepare_optimiser(t));
     CZ_TRY(cz_trainer_reserve(t, 0));

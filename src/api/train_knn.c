@@ -50,24 +50,12 @@ static cz_status turn_photos(filling *f)
     cz_status status;
     cz_trainer *t = f->t;
     const cz_train_options *o = t->options;
-    const cz_patch_options patches = {.backbone = t->model->backbone,
-                                      .source = &f->rotated.source,
-                                      .taps = o->taps,
-                                      .prep = &t->model->prep,
-                                      .width = o->feature_width,
-                                      .neighbourhood = o->neighbourhood,
-                                      .threads = o->threads,
-                                      .precision = t->precision,
-                                      .quant = &t->measured.quant,
-                                      .cache = &o->cache,
-                                      .progress = o->progress,
-                                      .log = o->log,
-                                      .ctx = o->ctx};
     if (o->knn.rotations < 2) return CZ_OK;
     CZ_TRY(cz_subset_create(t->source, &f->readable));
     for (size_t i = 0; i < t->patches.set.count; i++) f->readable.index[i] = t->patches.set.items[i].source;
     f->readable.source.count = t->patches.set.count;
     CZ_TRY(cz_rotated_init(&f->readable.source, o->knn.rotations, &o->roi, &f->rotated));
+    const cz_patch_options patches = cz_trainer_patch_options(t, &f->rotated.source);
     CZ_TRY(cz_patch_set_create(&patches, &f->turned));
     f->turned.scale = t->patches.scale;
 out:

@@ -28,6 +28,8 @@ typedef struct cz_trainer {
     size_t candidates;          /* patches that a bank was chosen from */
 } cz_trainer;
 
+/* How the run makes patches of a source's photos; the trainer's model and precision must be there, and `source` outlive it. */
+cz_patch_options cz_trainer_patch_options(const cz_trainer *t, const cz_image_source *source);
 /* Patches of one photo that a step uses at the most. */
 size_t cz_trainer_patches(const cz_trainer *t);
 /* Allocates t->features for `rows` rows (at least a whole photo). */
