@@ -21,6 +21,7 @@ typedef enum cz_rng_purpose {
     CZ_RNG_MUTUAL = 11, /* photos compared with each other: projection, patches */
     CZ_RNG_BANK = 12,   /* a bank's candidates, their projection, the first pick */
     CZ_RNG_SHOTS = 13,  /* photos out of many */
+    CZ_RNG_DEFECT = 14, /* defects drawn on photos */
     CZ_RNG_TEST = 99
 } cz_rng_purpose;
 
