@@ -75,7 +75,8 @@ typedef struct cz_knn_options {
                            among a random 8 times as many, no more than 200000 */
     size_t
         rotations; /* every photo is there this many times, turned by 360 / rotations degrees each; 1 … 360; 1. About the middle
-                           of the photo or its region. Other methods: 1; with an ignore_mask: 1 */
+                           of the photo or its region. 0: 16 where 2 to 32 photos show parts that lie at any angle, else 1
+                           (docs/math.md section 9). Other methods: 1; with an ignore_mask: 1 or 0 */
 } cz_knn_options;
 
 /* What one step of training did. A figure that was not measured in it is NaN. */
@@ -108,6 +109,20 @@ typedef struct cz_excluded_photo {
     const char *name;   /* what it was called when it was; NULL: unknown */
     uint8_t sha256[32]; /* cz_image_sha256 */
 } cz_excluded_photo;
+
+/* What a trained detector is shown as not normal (docs/zero-shot.md). Detector "simplenet". */
+typedef struct cz_negatives_options {
+    size_t struct_size;
+    int noise;        /* 1: every patch's features with noise (Eq. 15) */
+    size_t synthetic; /* so many copies of each photo with a drawn defect, 0 … 64; 0: none */
+    /* Photos that show a defect, of any products, and where they show it; NULL: none. Their categories are those of the normal photos,
+     * with as many of them; one without (or a photo that cannot be read) is left out. */
+    const cz_image_source *labelled;
+    /* The defect of photo `index`: GRAY8, >= 128 is defect, any size; `ctx` is labelled->ctx. `release_mask` may be NULL. Called from
+     * several threads when labelled->concurrent. */
+    cz_status (*mask)(void *ctx, size_t index, cz_image *out);
+    void (*release_mask)(void *ctx, size_t index, cz_image *mask);
+} cz_negatives_options;
 
 typedef struct cz_train_options {
     size_t struct_size;
@@ -161,8 +176,14 @@ typedef struct cz_train_options {
     /* Only so many of the photos, drawn by `seed` and their names; more than there are is CZ_E_ARG. One that cannot be read is not
      * replaced. 0: all */
     size_t shots;
-    cz_knn_options knn;   /* for method "knn" */
-    size_t neighbourhood; /* cells a side that a patch's features are made of, 3, or 1: its own cell alone; 3 */
+    cz_knn_options knn; /* for method "knn" */
+    /* Cells a side that a patch's features are made of: 3, or 1, its own cell alone. 0: 3, for "knn" 1 where its photos show parts that
+     * lie at any angle, as for rotations 0. 3 */
+    size_t neighbourhood;
+    /* What a patch is told by. "patch": its pooled features. "relational": 54 numbers (of two taps) that say how odd it is for its own
+     * photo, which carry over to products that were never seen; for detectors that are trained (docs/zero-shot.md). "patch" */
+    const char *descriptor;
+    cz_negatives_options negatives; /* noise alone */
 } cz_train_options;
 /* Fills in the defaults named above. */
 CZ_API void cz_train_options_init(cz_train_options *options);

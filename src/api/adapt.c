@@ -241,6 +241,7 @@ static cz_status run(adapter *a, const cz_image_source *images)
                                       .ctx = o->ctx};
     CZ_TRY(cz_patch_set_create(&patches, &a->patches));
     a->patches.scale = a->model->feature_scale;
+    if (a->model->relation != NULL) CZ_TRY(cz_patch_set_use_relations(&a->patches, a->model->relation, false));
     if (a->model->image_level) CZ_TRY(cz_patch_set_use_images(&a->patches));
     CZ_TRY(prepare(a));
     CZ_TRY(inner_loop(a));

@@ -232,6 +232,24 @@ static cz_status score_photo(void *ctx, size_t photo, float *scores, size_t *cou
     return cz_patch_set_score(s->patches, s->model, photo, s->features, *count, scores);
 }
 
+/* Photos are compared by what they show: by pooled features, also where the head is given relational numbers. */
+static cz_status compare_pooled(cz_patch_set *p, const size_t *category, size_t categories, float *features,
+                                cz_mutual *out)
+{
+    const float *scales = p->scales;
+    const size_t width = p->width;
+    if (scales == NULL) return cz_mutual_measure(p, category, categories, MUTUAL_SEED, features, out);
+    p->width = cz_pooler_width(p->pooler);
+    float *wide = cz_alloc_array(p->grid, p->width * sizeof *wide);
+    p->scales = NULL;
+    const cz_status status =
+        wide != NULL ? cz_mutual_measure(p, category, categories, MUTUAL_SEED, wide, out) : CZ_E_MEMORY;
+    p->scales = scales;
+    p->width = width;
+    cz_free(wide);
+    return status;
+}
+
 cz_status cz_confidence_measure(cz_patch_set *p, const cz_model *model, const cz_image_source *source, float *features,
                                 cz_confidence *out)
 {
@@ -255,7 +273,7 @@ cz_status cz_confidence_measure(cz_patch_set *p, const cz_model *model, const cz
             status = cz_fail(CZ_E_ARG, "image %zu: there is no category %zu", i, category[i]);
     }
     if (status == CZ_OK) status = cz_confidence_compute(&input, out);
-    if (status == CZ_OK) status = cz_mutual_measure(p, category, input.categories, MUTUAL_SEED, features, &mutual);
+    if (status == CZ_OK) status = compare_pooled(p, category, input.categories, features, &mutual);
     if (status == CZ_OK) status = cz_confidence_compare(&mutual, category, input.categories, out);
     cz_mutual_free(&mutual);
     cz_free(category);

@@ -23,8 +23,8 @@ void cz_feature_set_free(cz_feature_set *set)
         cz_store_release(&set->items[i].entry);
         cz_free(set->items[i].valid);
     }
+    if (set->items != NULL && set->file >= 0) (void)close(set->file); /* a cleared one has no file, whatever it says */
     cz_free(set->items);
-    if (set->file >= 0) (void)close(set->file);
     *set = (cz_feature_set){0, 0, NULL, -1, 0};
 }
 

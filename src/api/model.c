@@ -4,6 +4,7 @@
 #include "api/calibration.h"
 #include "api/head_settings.h"
 #include "api/precision.h"
+#include "api/relate.h"
 #include "api/training_photos.h"
 #include "tensor/tensors.h"
 #include "util/alloc.h"
@@ -34,6 +35,7 @@ void cz_model_close(cz_model *m)
     cz_head_destroy(m->head);
     cz_free(m->params);
     cz_free(m->state);
+    cz_free(m->relation);
     cz_prep_free(&m->prep);
     cz_free(m->taps);
     cz_free(m->detector);
@@ -165,6 +167,28 @@ out:
     return status;
 }
 
+/* "relational" patches: their columns' means and factors. */
+static cz_status read_relation(const json_t *head, const cz_tensors *tensors, cz_model *m)
+{
+    const char *kind = json_string_value(json_object_get(head, "descriptor"));
+    const cz_tensor_view *view = cz_tensors_lookup(tensors, "relation.scales");
+    const size_t width = m->feature_width;
+    if (json_object_get(head, "descriptor") == NULL) return CZ_OK; /* files from before there were two */
+    if (kind == NULL || (strcmp(kind, "patch") != 0 && strcmp(kind, "relational") != 0))
+        return cz_fail(CZ_E_MODEL, "model: \"head.descriptor\" is not patch or relational");
+    if (strcmp(kind, "patch") == 0) return CZ_OK;
+    if (width != cz_relate_width(m->taps) || m->image_level)
+        return cz_fail(CZ_E_MODEL, "model: %zu relational numbers a patch do not go with its taps", width);
+    if (view == NULL || view->dtype != CZ_F32 || view->rank != 2 || view->shape[0] != 2 || view->shape[1] != width)
+        return cz_fail(CZ_E_MODEL, "model: tensor \"relation.scales\" is missing or not F32 [2, %zu]", width);
+    m->relation = cz_alloc_array(2 * width, sizeof *m->relation);
+    if (m->relation == NULL) return CZ_E_MEMORY;
+    memcpy(m->relation, view->data, 2 * width * sizeof *m->relation);
+    for (size_t i = 0; i < 2 * width; i++)
+        if (!isfinite(m->relation[i])) return cz_fail(CZ_E_MODEL, "model: \"relation.scales\" is not finite");
+    return CZ_OK;
+}
+
 static cz_status read_head(const json_t *meta, const cz_tensors *tensors, cz_model *m)
 {
     cz_status status;
@@ -188,7 +212,9 @@ static cz_status read_head(const json_t *meta, const cz_tensors *tensors, cz_mod
     if (json_object_get(head, "neighbourhood") != NULL)
         CZ_TRY(get_size(head, "neighbourhood", 1, 3, &m->neighbourhood));
     if (m->neighbourhood == 2) CZ_TRY(cz_fail(CZ_E_MODEL, "model: a neighbourhood of 2 is neither 1 nor 3"));
+    config.noise_twins = !json_is_false(json_object_get(head, "noise_twins"));
     CZ_TRY(cz_head_settings_read(head, m, &config));
+    CZ_TRY(read_relation(head, tensors, m));
     CZ_TRY(cz_head_create(m->detector, &config, &m->head));
     /* The file must hold as many floats as the settings ask for before that much memory is taken. */
     size_t floats = 0;
@@ -234,7 +260,8 @@ out:
 
 static bool is_own(const char *name)
 {
-    return strncmp(name, "head.", 5) == 0 || strncmp(name, "state.", 6) == 0 || strcmp(name, "prep.ignore") == 0;
+    return strncmp(name, "head.", 5) == 0 || strncmp(name, "state.", 6) == 0 || strcmp(name, "prep.ignore") == 0 ||
+           strcmp(name, "relation.scales") == 0;
 }
 
 /* Tensors and metadata of other parts, copied. */
@@ -318,6 +345,13 @@ static cz_status add_mask(const cz_model *m, cz_tensors *t)
     return status;
 }
 
+static cz_status add_relation(const cz_model *m, cz_tensors *t)
+{
+    const size_t width = m->feature_width;
+    const cz_tensor_view view = {"relation.scales", CZ_F32, 2, {2, width}, m->relation, 2 * width * sizeof(float)};
+    return m->relation != NULL ? cz_tensors_add(t, &view) : CZ_OK;
+}
+
 cz_status cz_model_save(const cz_model *m, const char *path)
 {
     cz_error_clear();
@@ -332,6 +366,7 @@ cz_status cz_model_save(const cz_model *m, const char *path)
     }
     CZ_TRY(cz_head_save(m->head, m->params, m->state, t));
     CZ_TRY(add_mask(m, t));
+    CZ_TRY(add_relation(m, t));
     for (size_t i = 0; m->extra != NULL && i < cz_tensors_count(m->extra); i++) {
         cz_tensor_view view;
         CZ_TRY(cz_tensors_get(m->extra, i, &view));

@@ -23,7 +23,9 @@ struct cz_model {
     char *taps, *detector;
     size_t feature_width; /* D of a patch; the head's own width is another where a sample is an image */
     size_t neighbourhood; /* cells a side that a patch is made of: 3, or 1 */
-    bool image_level;     /* a sample is an image's descriptor (features/descriptor.h): a score, no map */
+    float *
+        relation; /* [2, D]: a patch's features are relational numbers, these their scales (api/relate.h); NULL: pooled */
+    bool image_level; /* a sample is an image's descriptor (features/descriptor.h): a score, no map */
     char *backbone_name, *backbone_sha256;
     double feature_scale;
     double score_median, score_max; /* patch scores of the training photos */

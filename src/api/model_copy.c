@@ -48,6 +48,16 @@ out:
     return status;
 }
 
+static cz_status copy_relation(const cz_model *from, cz_model *m)
+{
+    const size_t count = 2 * from->feature_width;
+    if (from->relation == NULL) return CZ_OK;
+    m->relation = cz_alloc_array(count, sizeof *m->relation);
+    if (m->relation == NULL) return CZ_E_MEMORY;
+    memcpy(m->relation, from->relation, count * sizeof *m->relation);
+    return CZ_OK;
+}
+
 cz_status cz_model_copy(const cz_model *from, const cz_head_config *config, cz_model **out)
 {
     cz_status status;
@@ -76,6 +86,7 @@ cz_status cz_model_copy(const cz_model *from, const cz_head_config *config, cz_m
         goto out;
     }
     (void)json_object_del(m->meta, "calibration"); /* absent as a rule */
+    CZ_TRY(copy_relation(from, m));
     CZ_TRY(copy_prep(&from->prep, &m->prep));
     CZ_TRY(copy_extra(from->extra, &m->extra));
     CZ_TRY(copy_head(from, config != NULL ? config : &from->head->config, m));

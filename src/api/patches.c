@@ -79,6 +79,7 @@ out:
 void cz_patch_set_free(cz_patch_set *p)
 {
     cz_feature_set_free(&p->set);
+    cz_feature_set_free(&p->related);
     cz_extractor_destroy(p->extractor);
     cz_pooler_destroy(p->pooler);
     cz_free(p->scratch);
@@ -88,6 +89,19 @@ void cz_patch_set_free(cz_patch_set *p)
     cz_free(p->own);
     memset(p, 0, sizeof *p);
     p->set.file = -1;
+}
+
+cz_status cz_patch_set_use_neighbourhood(cz_patch_set *p, size_t neighbourhood)
+{
+    if (p->neighbourhood == neighbourhood) return CZ_OK;
+    cz_pooler_destroy(p->pooler);
+    cz_free(p->scratch);
+    cz_free(p->rows);
+    p->pooler = NULL;
+    p->scratch = NULL;
+    p->rows = NULL;
+    p->neighbourhood = neighbourhood;
+    return make_buffers(p);
 }
 
 cz_status cz_patch_set_report(const cz_patch_set *p, const char *what, size_t done, size_t total, const char *detail)
@@ -103,6 +117,11 @@ cz_status cz_patch_set_report(const cz_patch_set *p, const char *what, size_t do
 static void pool(cz_patch_set *p, size_t image, size_t count, float *out)
 {
     const uint16_t *maps[CZ_MAX_TAPS];
+    if (p->scales != NULL) {
+        cz_relate_rows(p->related.items[image].values, p->scales, p->width, (float)p->scale, p->rows, count, out);
+        cz_feature_set_release_pages(&p->related, image);
+        return;
+    }
     cz_extractor_maps(p->extractor, p->set.items[image].values, maps);
     cz_pooler_rows_bf16(p->pooler, maps, (float)p->scale, p->rows, count, p->scratch, out);
     cz_feature_set_release_pages(&p->set, image);
@@ -123,6 +142,22 @@ cz_status cz_patch_set_use_images(cz_patch_set *p)
     CZ_TRY(cz_descriptor_create(p->width, cz_pooler_grid_w(p->pooler), cz_pooler_grid_h(p->pooler), &p->descriptor));
     p->width = cz_descriptor_width(p->width);
     p->grid = 1;
+out:
+    return status;
+}
+
+static cz_status report_relating(void *ctx, size_t done, size_t total)
+{
+    return cz_patch_set_report(ctx, "features", done, total, "relating patches");
+}
+
+cz_status cz_patch_set_use_relations(cz_patch_set *p, float *scales, bool measure)
+{
+    cz_status status;
+    CZ_TRY(cz_relate_all(&p->set, p->extractor, report_relating, p, &p->related));
+    p->width = p->related.values / cells(p);
+    if (measure) CZ_TRY(cz_relate_measure(&p->set, &p->related, p->width, scales));
+    p->scales = scales;
 out:
     return status;
 }

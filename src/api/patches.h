@@ -6,6 +6,7 @@
 
 #include "api/feature_set.h"
 #include "api/model.h"
+#include "api/relate.h"
 #include "features/descriptor.h"
 #include "util/rng.h"
 
@@ -42,6 +43,8 @@ typedef struct cz_patch_set {
     size_t *rows;              /* [P] places of the last photo's samples */
     cz_descriptor *descriptor; /* NULL: a sample is a patch; else it is an image (features/descriptor.h) */
     float *patches;            /* [P, D] of the image that is being described */
+    const float *scales;       /* NULL: features are pooled; else they are relational numbers (api/relate.h): [2, D] */
+    cz_feature_set related;    /* those numbers; empty without */
     size_t *own; /* of a bank that is these photos' patches (detector "knn"), else NULL: rows own[i] … own[i + 1] - 1
                                   are photo i's, [photos + 1]; of one photo alone strip i's, [CZ_OWN_STRIPS + 1] */
 } cz_patch_set;
@@ -49,8 +52,13 @@ typedef struct cz_patch_set {
 /* Computes (or finds in the feature store) the features of every photo of the source. */
 cz_status cz_patch_set_create(const cz_patch_options *options, cz_patch_set *out);
 void cz_patch_set_free(cz_patch_set *p);
+/* From now on patches are made of so many cells a side, 3 or 1; grid and width stay as they are. */
+cz_status cz_patch_set_use_neighbourhood(cz_patch_set *p, size_t neighbourhood);
 /* From now on every image is one sample, its descriptor: grid is 1, width is the descriptor's. */
 cz_status cz_patch_set_use_images(cz_patch_set *p);
+/* From now on a patch's features are its relational numbers. scales: [2, width of those numbers], must outlive the set; `measure`
+ * fills them in from these photos. */
+cz_status cz_patch_set_use_relations(cz_patch_set *p, float *scales, bool measure);
 /* All inspected patches of one photo; out: room for [grid, D]. Returns how many. OpenMP. */
 size_t cz_patch_set_whole(cz_patch_set *p, size_t image, float *out);
 /* How many patches `wanted` (0: all) means for one photo. */

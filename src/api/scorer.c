@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/scorer.h"
 
+#include "api/relate.h"
 #include "features/descriptor.h"
 #include "heads/compose.h"
+#include "tensor/bf16.h"
 #include "util/alloc.h"
 #include "util/threads.h"
 
@@ -20,6 +22,9 @@ struct cz_scorer {
     float *scratch;        /* of the pooler */
     cz_descriptor *descriptor;
     float *described; /* [5 D] */
+    cz_relation *relation;
+    float *related;   /* [P, D] */
+    uint16_t *narrow; /* the same, rounded as training has seen it */
 };
 
 void cz_scorer_destroy(cz_scorer *s)
@@ -32,6 +37,9 @@ void cz_scorer_destroy(cz_scorer *s)
     cz_free(s->scratch);
     cz_descriptor_destroy(s->descriptor);
     cz_free(s->described);
+    cz_relation_destroy(s->relation);
+    cz_free(s->related);
+    cz_free(s->narrow);
     cz_free(s);
 }
 
@@ -45,6 +53,21 @@ static cz_status make_composed(cz_scorer *s, const cz_scorer_options *o)
     CZ_TRY(cz_composed_create(&composition, s->pooler, &options, &s->composed));
 out:
     cz_composition_free(&composition);
+    return status;
+}
+
+static cz_status make_relation(cz_scorer *s, const cz_scorer_options *o)
+{
+    cz_status status;
+    size_t floats;
+    CZ_TRY(cz_relation_create(o->taps, o->tap_count, &s->relation));
+    if (cz_relation_width(s->relation) != o->model->feature_width)
+        CZ_TRY(cz_fail(CZ_E_MODEL, "model: its relational numbers do not go with its taps"));
+    if (!cz_mul_size(s->grid, o->model->feature_width, &floats)) CZ_TRY(cz_fail(CZ_E_MEMORY, "a grid is too large"));
+    s->related = cz_alloc_array(floats, sizeof *s->related);
+    s->narrow = cz_alloc_array(floats, sizeof *s->narrow);
+    if (s->related == NULL || s->narrow == NULL) status = CZ_E_MEMORY;
+out:
     return status;
 }
 
@@ -73,7 +96,9 @@ cz_status cz_scorer_create(const cz_scorer_options *o, cz_scorer **out)
     s->model = o->model;
     CZ_TRY(cz_pooler_create(o->taps, o->tap_count, o->model->feature_width, o->model->neighbourhood, &s->pooler));
     s->grid = cz_pooler_grid_w(s->pooler) * cz_pooler_grid_h(s->pooler);
-    CZ_TRY(o->model->head->ops->compose != NULL ? make_composed(s, o) : make_generic(s));
+    const bool related = o->model->relation != NULL;
+    if (related) CZ_TRY(make_relation(s, o));
+    CZ_TRY(!related && o->model->head->ops->compose != NULL ? make_composed(s, o) : make_generic(s));
     *out = s;
     return CZ_OK;
 out:
@@ -129,17 +154,36 @@ static cz_status score_image(cz_scorer *s, float *scores)
     return CZ_OK;
 }
 
+static cz_status relate(cz_scorer *s, const uint16_t *const *maps, const uint8_t *valid, cz_timing *timing)
+{
+    const double start = cz_now_ms();
+    const cz_status status = cz_relation_run(s->relation, maps, valid, s->related);
+    if (status == CZ_OK) cz_bf16_round(s->related, s->grid * s->model->feature_width, s->narrow);
+    timing->pooling += cz_now_ms() - start;
+    return status;
+}
+
+/* The features of the chosen patches (s->rows). */
+static void take_rows(cz_scorer *s, const uint16_t *const *maps, size_t count)
+{
+    const cz_model *m = s->model;
+    if (s->relation != NULL) {
+        cz_relate_rows(s->narrow, m->relation, m->feature_width, (float)m->feature_scale, s->rows, count, s->features);
+    } else {
+        cz_pooler_rows_bf16(s->pooler, maps, (float)m->feature_scale, s->rows, count, s->scratch, s->features);
+    }
+}
+
 static cz_status run_generic(cz_scorer *s, const uint16_t *const *maps, const uint8_t *valid, float *scores,
                              cz_timing *timing)
 {
     cz_status status = CZ_OK;
+    if (s->relation != NULL) CZ_TRY(relate(s, maps, valid, timing));
     if (s->descriptor != NULL) cz_descriptor_begin(s->descriptor);
     for (size_t first = 0; first < s->grid; first += s->chunk) {
         double start = cz_now_ms();
         const size_t count = choose(s, valid, first);
-        if (count > 0)
-            cz_pooler_rows_bf16(s->pooler, maps, (float)s->model->feature_scale, s->rows, count, s->scratch,
-                                s->features);
+        if (count > 0) take_rows(s, maps, count);
         if (s->descriptor != NULL) cz_descriptor_add(s->descriptor, s->features, s->rows, count);
         timing->pooling += cz_now_ms() - start;
         start = cz_now_ms();

@@ -43,7 +43,12 @@ static cz_status make_head(cz_trainer *t)
     if (cz_train_by_bank(o->method)) config.bank = 1; /* until cz_train_knn knows how much goes into it */
     m->feature_width = o->feature_width;
     m->neighbourhood = o->neighbourhood;
-    m->image_level = config.width != o->feature_width;
+    m->image_level = cz_train_is_image_level(o);
+    if (cz_train_is_relational(o)) {
+        m->feature_width = config.width;
+        m->relation = cz_calloc(2 * config.width, sizeof *m->relation);
+        if (m->relation == NULL) return CZ_E_MEMORY;
+    }
     CZ_TRY(cz_head_create(o->detector, &config, &m->head));
     m->params = cz_alloc_array(m->head->param_count, sizeof *m->params);
     m->state = cz_alloc_array(m->head->state_count, sizeof *m->state);
@@ -128,7 +133,9 @@ static cz_status measure_scale(cz_trainer *t)
 {
     const cz_train_options *o = t->options;
     double scale = o->feature_scale > 0.0 ? o->feature_scale : cz_backbone_feature_scale(t->model->backbone);
-    if (scale <= 0.0) {
+    if (t->model->relation != NULL) {
+        scale = o->feature_rms; /* their spread is 1 */
+    } else if (scale <= 0.0) {
         const double rms = cz_patch_set_rms(&t->patches, t->features);
         if (!(rms > 0.0) || !isfinite(rms))
             return cz_fail(CZ_E_WEIGHTS, "the backbone's features are all zero or not finite");
@@ -154,22 +161,6 @@ cz_patch_options cz_trainer_patch_options(const cz_trainer *t, const cz_image_so
                               .progress = o->progress,
                               .log = o->log,
                               .ctx = o->ctx};
-}
-
-size_t cz_trainer_patches(const cz_trainer *t)
-{
-    const size_t wanted = t->options->patches_per_image;
-    return wanted == 0 || wanted > t->patches.grid ? t->patches.grid : wanted;
-}
-
-cz_status cz_trainer_reserve(cz_trainer *t, size_t rows)
-{
-    size_t floats;
-    if (rows < t->patches.grid) rows = t->patches.grid;
-    if (!cz_mul_size(rows, t->patches.width, &floats)) return cz_fail(CZ_E_MEMORY, "a batch is too large");
-    cz_free(t->features);
-    t->features = cz_alloc_array(floats, sizeof *t->features);
-    return t->features != NULL ? CZ_OK : CZ_E_MEMORY;
 }
 
 static cz_status prepare_optimiser(cz_trainer *t)
@@ -296,7 +287,9 @@ cz_status cz_trainer_keep(cz_trainer *t, const cz_checkpoint *c, cz_status statu
 
 static void free_trainer(cz_trainer *t)
 {
+    cz_negatives_destroy(t->negatives);
     cz_patch_set_free(&t->patches);
+    cz_free(t->target);
     cz_adam_free(&t->adam);
     cz_free(t->grads);
     cz_free(t->batch_state);
@@ -306,8 +299,8 @@ static void free_trainer(cz_trainer *t)
 
 static cz_status describe(cz_trainer *t)
 {
-    const cz_train_facts facts = {t->options,         t->source, &t->patches.set, t->precision,
-                                  t->patches.skipped, t->loss,   t->steps,        t->candidates};
+    const cz_train_facts facts = {t->options, t->source, &t->patches.set, t->precision, t->patches.skipped,
+                                  t->loss,    t->steps,  t->candidates,   t->negatives, &t->choice};
     return cz_train_describe(t->model, &facts);
 }
 
@@ -318,9 +311,9 @@ static cz_status learn(cz_trainer *t)
     const char *method = t->options->method;
     const bool first = t->model->head->ops->pass_first;
     if (cz_train_by_bank(method)) return cz_train_knn(t);
-    if (first) CZ_TRY(cz_patch_set_statistics(&t->patches, t->model, t->features));
+    if (first) CZ_TRY(cz_trainer_statistics(t));
     CZ_TRY(cz_train_in_tasks(method) ? cz_train_cozad(t) : cz_train_plain(t));
-    if (!first) CZ_TRY(cz_patch_set_statistics(&t->patches, t->model, t->features));
+    if (!first) CZ_TRY(cz_trainer_statistics(t));
 out:
     return status;
 }
@@ -359,11 +352,14 @@ static cz_status run(cz_trainer *t, cz_backbone *backbone)
     CZ_TRY(cz_patch_set_create(&patches, &t->patches));
     CZ_TRY(prepare_optimiser(t));
     CZ_TRY(cz_trainer_reserve(t, 0));
+    CZ_TRY(cz_train_knn_choose(t));
+    if (t->model->relation != NULL) CZ_TRY(cz_patch_set_use_relations(&t->patches, t->model->relation, true));
     CZ_TRY(measure_scale(t));
     if (t->model->image_level) {
         CZ_TRY(cz_patch_set_use_images(&t->patches));
         CZ_TRY(cz_trainer_reserve(t, 0));
     }
+    CZ_TRY(cz_trainer_add_negatives(t));
     CZ_TRY(describe(t)); /* without the figures that training makes */
     make_key(t, t->model->json);
     CZ_TRY(measure_rest(t));
@@ -394,9 +390,8 @@ cz_status cz_train(cz_backbone *backbone, const cz_image_source *images, const c
         return cz_fail(CZ_E_ARG, "cz_train: a NULL argument");
     }
     if (images->struct_size < sizeof *images) return cz_fail(CZ_E_ARG, "cz_image_source: unknown struct_size");
-    cz_train_options settled;
-    CZ_TRY(cz_train_options_settle(options, backbone, &settled));
-    t.options = &settled;
+    CZ_TRY(cz_train_options_settle(options, backbone, &t.settled));
+    t.options = &t.settled;
     if (options->excluded_count > 0) {
         CZ_TRY(cz_exclude(images, options, &rest));
         t.source = &rest.source;

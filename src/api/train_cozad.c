@@ -19,10 +19,10 @@
 
 /* One task's images and the arrays its sets point to. */
 typedef struct task_images {
-    size_t *images;     /* [batch] */
-    size_t *first;      /* [batch + 1] rows of each image, from the task's own first row */
-    size_t *query;      /* [batch + 1] the query images', from the query's first row */
-    uint32_t *category; /* [batch] */
+    size_t *images;     /* [batch] drawn photos */
+    size_t *first;      /* [entries + 1] rows of each photo and companion, from the task's own first row */
+    size_t *query;      /* [entries + 1] those of the query's, from the query's first row */
+    uint32_t *category; /* [entries] */
 } task_images;
 
 typedef struct cozad {
@@ -38,6 +38,7 @@ typedef struct cozad {
     cz_meta_task *task;  /* [tasks] */
     task_images *images; /* [tasks] */
     size_t *ahead;       /* [batch] photos of a task to come */
+    size_t entries;      /* photos of a task, and as many companions where there are negatives */
     size_t steps;        /* an epoch */
     double sum;          /* of this epoch's losses */
     size_t seen;         /* images in this process's steps */
@@ -91,9 +92,9 @@ static cz_status make_tasks(cozad *c)
     for (size_t i = 0; i < c->tasks; i++) {
         task_images *t = &c->images[i];
         t->images = cz_alloc_array(c->batch, sizeof *t->images);
-        t->first = cz_alloc_array(c->batch + 1, sizeof *t->first);
-        t->query = cz_alloc_array(c->batch + 1, sizeof *t->query);
-        t->category = cz_alloc_array(c->batch, sizeof *t->category);
+        t->first = cz_alloc_array(c->entries + 1, sizeof *t->first);
+        t->query = cz_alloc_array(c->entries + 1, sizeof *t->query);
+        t->category = cz_alloc_array(c->entries, sizeof *t->category);
         if (!t->images || !t->first || !t->query || !t->category) return CZ_E_MEMORY;
     }
     return CZ_OK;
@@ -112,6 +113,7 @@ static cz_status prepare(cozad *c)
     if (images < 2) CZ_TRY(cz_fail(CZ_E_NO_IMAGES, "method \"%s\" needs two photos at least", o->method));
     c->batch = o->batch < images ? o->batch : images;
     if (c->batch < 2) c->batch = 2;
+    c->entries = c->t->negatives != NULL ? 2 * c->batch : c->batch;
     c->tasks = c->o->meta ? c->o->tasks : 1;
     c->steps = (images + c->batch * c->tasks - 1) / (c->batch * c->tasks);
     c->t->steps = c->steps * o->epochs;
@@ -119,8 +121,8 @@ static cz_status prepare(cozad *c)
     CZ_TRY(make_windows(c));
     CZ_TRY(make_tasks(c));
     CZ_TRY(cz_trainer_reserve(c->t, c->tasks * c->batch * per_image));
-    CZ_TRY(cz_meta_create(c->t->model->head, &c->objective, &c->meta_options, c->tasks, c->batch * per_image, c->batch,
-                          &c->meta));
+    CZ_TRY(cz_meta_create(c->t->model->head, &c->objective, &c->meta_options, c->tasks, c->batch * per_image,
+                          c->entries, &c->meta));
 out:
     return status;
 }
@@ -144,44 +146,59 @@ static void release(cozad *c)
 
 /* ---- a meta-step --------------------------------------------------------------------------------------------------- */
 
-static cz_task_set make_set(const cozad *c, const float *features, size_t rows, const size_t *first,
-                            const uint32_t *category, size_t images)
+/* Entries from..to of a task whose rows begin with row `at` of the trainer's; first: their rows, from the set's own first. */
+static cz_task_set make_set(const cozad *c, size_t at, size_t rows, const size_t *first, const uint32_t *category,
+                            size_t images)
 {
+    const cz_trainer *t = c->t;
     cz_task_set set = {.category = category};
     set.batch.patches = rows;
-    set.batch.width = c->t->patches.width;
-    set.batch.features = features;
+    set.batch.width = t->patches.width;
+    set.batch.features = t->features + at * t->patches.width;
+    set.batch.target = t->target != NULL ? t->target + at : NULL;
     set.batch.images = images;
     set.batch.image_first = first;
     return set;
 }
 
-/* Draws a task's images and their patches; features: where its rows go. Returns the number of rows. */
-static cz_status draw_task(cozad *c, size_t step, size_t index, float *features, size_t *rows)
+/* The patches of one photo, and behind them those of its companion as an image of its own; entry: where they go. Returns the entry
+ * after them. */
+static size_t draw_photo(cozad *c, size_t step, size_t index, size_t image, size_t at, size_t entry)
 {
-    const cz_train_options *o = c->t->options;
-    const size_t width = c->t->patches.width;
     task_images *a = &c->images[index];
-    size_t count, support;
+    size_t own;
+    cz_rng rng; /* which patches depends on (seed, meta-step, task, photo) alone */
+    cz_rng_init(&rng, c->t->options->seed, CZ_RNG_PATCHES, (uint64_t)step * c->t->patches.set.count + image,
+                (uint32_t)index + 1);
+    const size_t rows = cz_trainer_draw(c->t, image, &rng, at + a->first[entry], &own);
+    a->category[entry] = c->pool.category[image];
+    a->first[entry + 1] = a->first[entry] + own;
+    if (rows == own) return entry + 1;
+    a->category[entry + 1] = c->pool.category[image];
+    a->first[entry + 2] = a->first[entry] + rows;
+    return entry + 2;
+}
+
+/* Draws a task's photos and their patches, from row `at` on. Returns the number of rows. */
+static cz_status draw_task(cozad *c, size_t step, size_t index, size_t at, size_t *rows)
+{
+    task_images *a = &c->images[index];
+    size_t count, support, entries = 0, split = 0;
     const cz_status status =
-        cz_task_draw(&c->pool, o->seed, step, (uint32_t)index, c->batch, a->images, &count, &support);
+        cz_task_draw(&c->pool, c->t->options->seed, step, (uint32_t)index, c->batch, a->images, &count, &support);
     if (status != CZ_OK) return status;
     a->first[0] = 0;
     for (size_t i = 0; i < count; i++) {
-        cz_rng rng; /* which patches depends on (seed, meta-step, task, photo) alone */
-        cz_rng_init(&rng, o->seed, CZ_RNG_PATCHES, (uint64_t)step * c->t->patches.set.count + a->images[i],
-                    (uint32_t)index + 1);
-        a->first[i + 1] = a->first[i] + cz_patch_set_sample(&c->t->patches, a->images[i], o->patches_per_image, &rng,
-                                                            features + a->first[i] * width);
-        a->category[i] = c->pool.category[a->images[i]];
+        if (i == support) split = entries;
+        entries = draw_photo(c, step, index, a->images[i], at, entries);
     }
-    const size_t split = a->first[support];
-    for (size_t i = support; i <= count; i++) a->query[i - support] = a->first[i] - split;
-    *rows = a->first[count];
+    const size_t query = a->first[split];
+    for (size_t i = split; i <= entries; i++) a->query[i - split] = a->first[i] - query;
+    *rows = a->first[entries];
     c->task[index] = (cz_meta_task){
-        .support = make_set(c, features, split, a->first, a->category, support),
-        .query = make_set(c, features + split * width, *rows - split, a->query, a->category + support, count - support),
-        .all = make_set(c, features, *rows, a->first, a->category, count),
+        .support = make_set(c, at, query, a->first, a->category, split),
+        .query = make_set(c, at + query, *rows - query, a->query, a->category + split, entries - split),
+        .all = make_set(c, at, *rows, a->first, a->category, entries),
         .index = (uint32_t)index,
     };
     c->seen += count;
@@ -208,7 +225,7 @@ static cz_status meta_step(cozad *c, size_t step, cz_meta_report *report, double
     size_t at = 0;
     for (size_t i = 0; i < c->tasks; i++) {
         size_t rows = 0;
-        CZ_TRY(draw_task(c, step, i, t->features + at * t->patches.width, &rows));
+        CZ_TRY(draw_task(c, step, i, at, &rows));
         at += rows;
     }
     read_ahead(c, step + 1);

@@ -32,11 +32,14 @@ static json_t *describe_input(const cz_model *m)
 static json_t *describe_head(const cz_model *m, const cz_train_options *o)
 {
     json_t *head = json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:I, s:b}", "detector", m->detector, "feature_width",
-                             (json_int_t)o->feature_width, "hidden_width", (json_int_t)o->hidden_width, "noise_std",
+                             (json_int_t)m->feature_width, "hidden_width", (json_int_t)o->hidden_width, "noise_std",
                              o->noise_std, "margin_positive", o->margin_positive, "margin_negative", o->margin_negative,
                              "top_k", (json_int_t)o->top_k, "simplenet_compat", o->simplenet_compat != 0);
-    if (head != NULL && (json_object_set_new(head, "neighbourhood", json_integer((json_int_t)o->neighbourhood)) != 0 ||
-                         cz_head_settings_write(m, head) != CZ_OK)) {
+    if (head != NULL &&
+        (json_object_set_new(head, "neighbourhood", json_integer((json_int_t)o->neighbourhood)) != 0 ||
+         json_object_set_new(head, "descriptor", json_string(m->relation != NULL ? "relational" : "patch")) != 0 ||
+         json_object_set_new(head, "noise_twins", json_boolean(m->head->config.noise_twins)) != 0 ||
+         cz_head_settings_write(m, head) != CZ_OK)) {
         json_decref(head);
         return NULL;
     }
@@ -97,25 +100,56 @@ static void describe_epochs(const cz_train_facts *f, json_t *training)
     json_decref(rates);
 }
 
+/* Which settings of a bank were left to the photos, and what those said. */
+static json_t *describe_choice(const cz_knn_choice *c)
+{
+    json_t *choice = json_pack("{s:b, s:b}", "rotations", c->rotations, "neighbourhood", c->neighbourhood);
+    if (c->reason != NULL) {
+        (void)json_object_set_new(choice, "reason", json_string(c->reason));
+    } else {
+        (void)json_object_set_new(choice, "fall", json_real(c->fall));
+    }
+    return choice;
+}
+
 static void describe_bank(const cz_train_facts *f, json_t *training)
 {
     const cz_knn_options *k = &f->options->knn;
     (void)json_object_set_new(training, "seed", json_integer((json_int_t)f->options->seed));
-    (void)json_object_set_new(training, "bank",
-                              json_pack("{s:I, s:s, s:I, s:I}", "rows_at_most", (json_int_t)k->bank, "select",
-                                        k->select, "candidates", (json_int_t)f->candidates, "rotations",
-                                        (json_int_t)k->rotations));
+    json_t *bank = json_pack("{s:I, s:s, s:I, s:I}", "rows_at_most", (json_int_t)k->bank, "select", k->select,
+                             "candidates", (json_int_t)f->candidates, "rotations", (json_int_t)k->rotations);
+    if (f->choice->rotations || f->choice->neighbourhood)
+        (void)json_object_set_new(bank, "auto", describe_choice(f->choice));
+    (void)json_object_set_new(training, "bank", bank);
+}
+
+static void add_digests(const cz_feature_set *set, json_t *hashes)
+{
+    for (size_t i = 0; i < set->count; i++) {
+        char hex[65];
+        cz_sha256_hex(set->items[i].sha256, hex);
+        (void)json_array_append_new(hashes, json_string(hex));
+    }
+}
+
+static void describe_negatives(const cz_train_facts *f, json_t *training)
+{
+    size_t synthetic, labelled;
+    if (f->negatives == NULL) return;
+    cz_negatives_count(f->negatives, &synthetic, &labelled);
+    (void)json_object_set_new(training, "negatives",
+                              json_pack("{s:b, s:I, s:I, s:I}", "noise", f->options->negatives.noise != 0, "copies",
+                                        (json_int_t)f->options->negatives.synthetic, "synthetic", (json_int_t)synthetic,
+                                        "labelled", (json_int_t)labelled));
 }
 
 static json_t *describe_training(const cz_train_facts *f)
 {
     const cz_train_options *o = f->options;
     json_t *hashes = json_array();
-    for (size_t i = 0; i < f->set->count; i++) {
-        char hex[65];
-        cz_sha256_hex(f->set->items[i].sha256, hex);
-        (void)json_array_append_new(hashes, json_string(hex));
-    }
+    const cz_feature_set *labelled = f->negatives != NULL ? cz_negatives_labelled(f->negatives) : NULL;
+    add_digests(f->set, hashes);
+    if (labelled != NULL) add_digests(labelled, hashes); /* no figure may be had on them either */
     json_t *training = json_pack("{s:s, s:I, s:I}", "method", o->method, "images", (json_int_t)f->set->count,
                                  "images_skipped", (json_int_t)f->skipped);
     if (cz_train_by_bank(o->method)) {
@@ -126,6 +160,7 @@ static json_t *describe_training(const cz_train_facts *f)
     (void)json_object_set_new(training, "pixels_sha256", hashes);
     if (o->shots > 0) (void)json_object_set_new(training, "shots", json_integer((json_int_t)o->shots));
     json_t *categories = describe_categories(f);
+    describe_negatives(f, training);
     if (categories != NULL) (void)json_object_set_new(training, "categories", categories);
     if (strcmp(o->detector, "flow") == 0) (void)json_object_set_new(training, "lr_flow", json_real(o->flow.lr));
     if (cz_train_in_tasks(o->method)) (void)json_object_set_new(training, "cozad", describe_cozad(&o->cozad));

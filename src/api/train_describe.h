@@ -4,7 +4,9 @@
 #define CZ_API_TRAIN_DESCRIBE_H
 
 #include "api/feature_set.h"
+#include "api/knn_choice.h"
 #include "api/model.h"
+#include "api/negatives.h"
 
 typedef struct cz_train_facts {
     const cz_train_options *options;
@@ -14,7 +16,9 @@ typedef struct cz_train_facts {
     size_t skipped;
     double loss; /* mean of the last epoch */
     size_t steps;
-    size_t candidates; /* method "knn": patches that the bank was chosen from */
+    size_t candidates;             /* method "knn": patches that the bank was chosen from */
+    const cz_negatives *negatives; /* NULL: none */
+    const cz_knn_choice *choice;
 } cz_train_facts;
 
 /* Makes model->meta and json; may be called again. No times and no paths of photos (training_photos.h adds those at the end): this

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Method "knn": a bank of the photos' own patches in the place of training (docs/math.md section 9). */
 #include "api/coreset.h"
-#include "api/rotate.h"
-#include "api/subset.h"
-#include "api/trainer.h"
+#include "api/turned.h"
 #include "engine/engine.h"
 #include "util/alloc.h"
 #include "util/threads.h"
@@ -29,10 +27,8 @@ typedef struct view {
 
 typedef struct filling {
     cz_trainer *t;
-    cz_subset readable; /* the photos whose features are there */
-    cz_rotated rotated;
-    cz_patch_set turned; /* of `rotated`; empty without rotations */
-    view *views;         /* [count + 1], photo by photo; the last is the end */
+    cz_turned turned;
+    view *views; /* [count + 1], photo by photo; the last is the end */
     size_t count;
     size_t *chosen; /* [rows] numbers of patches, ascending: first the candidates, then the bank */
     size_t rows;
@@ -45,23 +41,6 @@ static size_t patches_in(const filling *f)
 
 /* ---- photos and their turned copies ------------------------------------------------------------------------------- */
 
-static cz_status turn_photos(filling *f)
-{
-    cz_status status;
-    cz_trainer *t = f->t;
-    const cz_train_options *o = t->options;
-    if (o->knn.rotations < 2) return CZ_OK;
-    CZ_TRY(cz_subset_create(t->source, &f->readable));
-    for (size_t i = 0; i < t->patches.set.count; i++) f->readable.index[i] = t->patches.set.items[i].source;
-    f->readable.source.count = t->patches.set.count;
-    CZ_TRY(cz_rotated_init(&f->readable.source, o->knn.rotations, &o->roi, &f->rotated));
-    const cz_patch_options patches = cz_trainer_patch_options(t, &f->rotated.source);
-    CZ_TRY(cz_patch_set_create(&patches, &f->turned));
-    f->turned.scale = t->patches.scale;
-out:
-    return status;
-}
-
 static void add_view(filling *f, cz_patch_set *set, size_t image, size_t photo)
 {
     view *v = &f->views[f->count++];
@@ -71,14 +50,14 @@ static void add_view(filling *f, cz_patch_set *set, size_t image, size_t photo)
 
 static cz_status make_views(filling *f)
 {
-    const size_t photos = f->t->patches.set.count, turns = f->t->options->knn.rotations;
+    cz_patch_set *turned = &f->turned.set;
+    const size_t photos = f->t->patches.set.count;
     size_t next = 0;
-    f->views = cz_calloc(photos + f->turned.set.count + 1, sizeof *f->views);
+    f->views = cz_calloc(photos + turned->set.count + 1, sizeof *f->views);
     if (f->views == NULL) return CZ_E_MEMORY;
     for (size_t i = 0; i < photos; i++) {
         add_view(f, &f->t->patches, i, i);
-        while (next < f->turned.set.count && f->turned.set.items[next].source / (turns - 1) == i)
-            add_view(f, &f->turned, next++, i);
+        while (next < turned->set.count && cz_turned_photo(&f->turned, next) == i) add_view(f, turned, next++, i);
     }
     return CZ_OK;
 }
@@ -261,15 +240,13 @@ cz_status cz_train_knn(cz_trainer *t)
 {
     cz_status status;
     filling f = {.t = t};
-    f.turned.set.file = -1;
-    CZ_TRY(turn_photos(&f));
+    CZ_TRY(cz_turned_create(t, t->options->knn.rotations, &f.turned));
     CZ_TRY(make_views(&f));
     CZ_TRY(choose_candidates(&f));
     CZ_TRY(select_rows(&f));
     CZ_TRY(fill(&f));
 out:
-    cz_patch_set_free(&f.turned);
-    cz_subset_free(&f.readable);
+    cz_turned_free(&f.turned);
     cz_free(f.views);
     cz_free(f.chosen);
     return status;

@@ -32,14 +32,13 @@ static cz_status train_step(plain *p, size_t epoch, size_t step, size_t first, s
     cz_status status;
     cz_trainer *t = p->t;
     cz_model *m = t->model;
-    size_t patches = 0;
+    size_t patches = 0, own;
     for (size_t i = 0; i < count; i++) {
         /* which patches depends on (seed, epoch, photo) alone */
         const size_t image = p->order[first + i];
         cz_rng rng;
         cz_rng_init(&rng, t->options->seed, CZ_RNG_PATCHES, (uint64_t)epoch * t->patches.set.count + image, 0);
-        patches += cz_patch_set_sample(&t->patches, image, t->options->patches_per_image, &rng,
-                                       t->features + patches * t->patches.width);
+        patches += cz_trainer_draw(t, image, &rng, patches, &own);
     }
     read_ahead(p, first, count);
     cz_batch batch = {0};
@@ -47,6 +46,7 @@ static cz_status train_step(plain *p, size_t epoch, size_t step, size_t first, s
     batch.width = t->patches.width;
     batch.features = t->features;
     batch.images = 1;
+    batch.target = t->target;
     const cz_head_noise noise = {t->options->seed, step, 0, NULL};
     status = cz_head_forward(m->head, m->params, &batch, &noise, p->work);
     if (status == CZ_E_ARG) status = cz_fail(CZ_E_DIVERGED, "the detector's loss is not finite");

@@ -3,6 +3,7 @@
 
 #include "api/cozad_settings.h"
 #include "api/measure.h"
+#include "api/relate.h"
 #include "features/descriptor.h"
 #include "heads/heads.h"
 #include "heads/knn.h"
@@ -20,6 +21,8 @@ void cz_train_options_init(cz_train_options *o)
     memset(o, 0, sizeof *o);
     o->struct_size = sizeof *o;
     o->method = "simplenet";
+    o->descriptor = "patch";
+    o->negatives = (cz_negatives_options){.struct_size = sizeof o->negatives, .noise = 1};
     o->taps = "layer2,layer3";
     o->image_width = o->image_height = 256;
     o->fit = CZ_FIT_SQUASH;
@@ -135,6 +138,7 @@ static cz_status settle_detector(cz_train_options *o)
     if (plain && strcmp(o->method, o->detector) != 0)
         return cz_fail(CZ_E_ARG, "method \"%s\" trains the detector of that name, not \"%s\"", o->method, o->detector);
     if (strcmp(o->method, "comet") == 0) o->cozad.contrast = 0;
+    if (!cz_train_by_bank(o->method) && o->neighbourhood == 0) o->neighbourhood = 3;
     return CZ_OK;
 }
 
@@ -143,9 +147,14 @@ static bool is_flow(const cz_train_options *o)
     return strcmp(o->detector, "flow") == 0;
 }
 
-static bool is_image_level(const cz_train_options *o)
+bool cz_train_is_image_level(const cz_train_options *o)
 {
     return is_flow(o) && strcmp(o->flow.level, "image") == 0;
+}
+
+bool cz_train_is_relational(const cz_train_options *o)
+{
+    return strcmp(o->descriptor, "relational") == 0;
 }
 
 /* A mask stays where it is while a photo turns below it: what it hides would be learnt. */
@@ -161,11 +170,40 @@ static cz_status check_knn(const cz_train_options *o)
     if (k->select == NULL || (strcmp(k->select, "coreset") != 0 && strcmp(k->select, "random") != 0))
         return cz_fail(CZ_E_ARG, "bank selection \"%.40s\" is not one of: coreset, random",
                        k->select != NULL ? k->select : "");
-    if (k->rotations < 1 || k->rotations > 360)
-        return cz_fail(CZ_E_ARG, "%zu rotations are not in 1 … 360", k->rotations);
+    if (k->rotations > 360) return cz_fail(CZ_E_ARG, "%zu rotations are not in 1 … 360 (or 0: auto)", k->rotations);
     if (k->rotations > 1 && o->ignore_mask != NULL)
         return cz_fail(CZ_E_ARG, "rotations with an ignore mask: it would not turn with the photo");
     return CZ_OK;
+}
+
+/* What patches are told apart by, and what a detector is shown as not normal. */
+static cz_status check_negatives(const cz_train_options *o)
+{
+    const cz_negatives_options *n = &o->negatives;
+    if (n->struct_size < sizeof *n)
+        return cz_fail(CZ_E_ARG, "cz_negatives_options: unknown struct_size %zu", n->struct_size);
+    if (o->descriptor == NULL || (strcmp(o->descriptor, "patch") != 0 && !cz_train_is_relational(o)))
+        return cz_fail(CZ_E_ARG, "descriptor \"%.40s\" is not one of: patch, relational",
+                       o->descriptor != NULL ? o->descriptor : "");
+    if (cz_train_is_relational(o) && (cz_train_by_bank(o->method) || cz_train_is_image_level(o)))
+        return cz_fail(CZ_E_ARG, "relational descriptors are for detectors of patches that are trained");
+    if (n->synthetic > 64)
+        return cz_fail(CZ_E_ARG, "%zu defective copies of each photo are more than 64", n->synthetic);
+    if (n->labelled != NULL &&
+        (n->labelled->struct_size < sizeof *n->labelled || n->labelled->load == NULL || n->mask == NULL))
+        return cz_fail(CZ_E_ARG, "labelled photos without callbacks, or of an unknown struct_size");
+    if (cz_train_has_negatives(o) && strcmp(o->detector, "simplenet") != 0)
+        return cz_fail(CZ_E_ARG,
+                       "known negatives are for detector \"simplenet\": \"%s\" learns from normal patches alone",
+                       o->detector);
+    if (n->noise == 0 && !cz_train_has_negatives(o) && strcmp(o->detector, "simplenet") == 0)
+        return cz_fail(CZ_E_ARG, "without noise there must be other negatives: nothing would be learnt");
+    return CZ_OK;
+}
+
+bool cz_train_has_negatives(const cz_train_options *o)
+{
+    return o->negatives.synthetic > 0 || o->negatives.labelled != NULL;
 }
 
 /* What one detector has and another has not. Sizes are checked by the head itself. */
@@ -175,11 +213,12 @@ static cz_status check_detector(const cz_train_options *o)
     cz_head_config config;
     cz_head *head = NULL;
     CZ_TRY(check_knn(o));
+    CZ_TRY(check_negatives(o));
     if (o->simplenet_compat && strcmp(o->detector, "simplenet") != 0)
         return cz_fail(CZ_E_ARG, "simplenet_compat is about detector \"simplenet\", not \"%s\"", o->detector);
     if (is_flow(o) && o->flow.struct_size < sizeof o->flow)
         return cz_fail(CZ_E_ARG, "cz_flow_options: unknown struct_size %zu", o->flow.struct_size);
-    if (is_flow(o) && (o->flow.level == NULL || (strcmp(o->flow.level, "patch") != 0 && !is_image_level(o))))
+    if (is_flow(o) && (o->flow.level == NULL || (strcmp(o->flow.level, "patch") != 0 && !cz_train_is_image_level(o))))
         return cz_fail(CZ_E_ARG, "flow level \"%.40s\" is not one of: patch, image",
                        o->flow.level != NULL ? o->flow.level : "");
     if (!cz_train_in_tasks(o->method) || !o->cozad.contrast) return CZ_OK;
@@ -207,7 +246,7 @@ static cz_status check_options(const cz_train_options *o)
     if (o->precision == CZ_PRECISION_MODEL)
         return cz_fail(CZ_E_ARG, "precision \"model\" is for models that are trained already");
     if (o->top_k == 0) return cz_fail(CZ_E_ARG, "top_k is at least 1");
-    if (o->neighbourhood != 1 && o->neighbourhood != 3)
+    if (o->neighbourhood != 1 && o->neighbourhood != 3 && (o->neighbourhood != 0 || !cz_train_by_bank(o->method)))
         return cz_fail(CZ_E_ARG, "a neighbourhood of %zu is neither 1 nor 3", o->neighbourhood);
     if (!(o->feature_scale >= 0.0) || !(o->feature_rms > 0.0)) return cz_fail(CZ_E_ARG, "a feature scale below 0");
     return cz_train_in_tasks(o->method) ? cz_cozad_options_check(&o->cozad) : CZ_OK;
@@ -244,7 +283,7 @@ void cz_train_head_config(const cz_train_options *o, cz_precision products, cz_h
     out->lr_adaptor = o->lr_adaptor;
     out->lr_discriminator = o->lr_discriminator;
     out->precision = products;
-    if (is_image_level(o)) out->width = cz_descriptor_width(o->feature_width);
+    if (cz_train_is_image_level(o)) out->width = cz_descriptor_width(o->feature_width);
     out->flow_blocks = o->flow.blocks;
     out->flow_hidden = o->flow.hidden;
     out->flow_project = o->flow.project;
@@ -252,4 +291,6 @@ void cz_train_head_config(const cz_train_options *o, cz_precision products, cz_h
     out->lr_flow = o->flow.lr;
     out->structure_seed = o->seed;
     out->bank = o->knn.bank;
+    out->noise_twins = o->negatives.noise != 0;
+    if (cz_train_is_relational(o)) out->width = cz_relate_width(o->taps);
 }

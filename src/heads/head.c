@@ -55,6 +55,7 @@ void cz_head_config_init(cz_head_config *config)
         .margin_negative = -0.5,
         .lr_adaptor = 1e-4,
         .lr_discriminator = 2e-4,
+        .noise_twins = true,
         .bank = 10000,
         .flow_blocks = 8,
         .flow_project = 256,

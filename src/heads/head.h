@@ -53,18 +53,20 @@ typedef struct cz_head_config {
     double noise_std;                        /* sigma of Eq. 15, 0.015 */
     double margin_positive, margin_negative; /* th+ 0.5, th- -0.5 (Eq. 16) */
     bool weight_both;                        /* w_i weighs all of L_AD, not only its positive term */
-    bool simplenet_compat;                   /* the public SimpleNet code's biases and optimiser */
-    double lr_adaptor, lr_discriminator;     /* 1e-4, 2e-4 */
-    size_t bank;                             /* knn: rows of the bank at the most, 10000 */
-    uint64_t seed;                           /* knn: which rows are kept */
-    cz_precision precision;                  /* of training's matrix products: FP32, or BF16 (sums, parameters and all
+    bool noise_twins;      /* simplenet: q- of Eq. 15 is a sample of every patch, true; false: only patches known to be
+                              anomalous are below th- */
+    bool simplenet_compat; /* the public SimpleNet code's biases and optimiser */
+    double lr_adaptor, lr_discriminator; /* 1e-4, 2e-4 */
+    size_t bank;                         /* knn: rows of the bank at the most, 10000 */
+    uint64_t seed;                       /* knn: which rows are kept */
+    cz_precision precision;              /* of training's matrix products: FP32, or BF16 (sums, parameters and all
                                                 the rest stay in fp32); fresh scores by definition are always fp32 */
-    size_t flow_blocks;                      /* flow (docs/math/flow.md): coupling blocks, 8 */
-    size_t flow_hidden;                      /* width of their subnets; 0: as many as dimensions */
-    size_t flow_project;     /* dimensions that features are projected to, 256; 0, or D and more: none */
-    double flow_clamp;       /* largest |log scale| of a block, 1.9 */
-    double lr_flow;          /* 2e-4 */
-    uint64_t structure_seed; /* flow: of its projection and permutations, which no file holds */
+    size_t flow_blocks;                  /* flow (docs/math/flow.md): coupling blocks, 8 */
+    size_t flow_hidden;                  /* width of their subnets; 0: as many as dimensions */
+    size_t flow_project;                 /* dimensions that features are projected to, 256; 0, or D and more: none */
+    double flow_clamp;                   /* largest |log scale| of a block, 1.9 */
+    double lr_flow;                      /* 2e-4 */
+    uint64_t structure_seed;             /* flow: of its projection and permutations, which no file holds */
 } cz_head_config;
 /* Fills in the defaults named above. */
 void cz_head_config_init(cz_head_config *config);

@@ -183,7 +183,7 @@ out:
 }
 
 /* Hinges of one sample: how far its D(q) and D(q-) are on the wrong side of their margins. A patch known to be anomalous
- * belongs below th- like its noised twin. */
+ * belongs below th- like its noised twin. Without twins the second is 0: q- is still there, and counts in the batch norm. */
 static void hinges(const cz_head *head, const cz_batch *batch, const cz_simplenet_work *w, size_t i, float *first,
                    float *second)
 {
@@ -193,7 +193,7 @@ static void hinges(const cz_head *head, const cz_batch *batch, const cz_simplene
     const float a = anomalous ? genuine - lower : upper - genuine, b = noised - lower;
     /* written so that a NaN stays one */
     *first = a <= 0 ? 0 : a;
-    *second = b <= 0 ? 0 : b;
+    *second = b <= 0 || !head->config.noise_twins ? 0 : b;
 }
 
 static cz_status forward(const cz_head *head, const float *params, const cz_batch *batch, const cz_head_noise *noise,

@@ -448,6 +448,7 @@ static void push_scores(meta_step *s)
         for (size_t i = 0; i < set->batch.images; i++) {
             cz_score_window *window = s->call->windows[set->category != NULL ? set->category[i] : 0];
             const size_t *first = set->batch.image_first;
+            if (cz_task_set_is_known(set, i)) continue;
             if (m->objective.image_unit) {
                 cz_score_window_push(window, m->own_images + i, 1, 1);
             } else if (first != NULL) {

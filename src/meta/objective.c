@@ -106,6 +106,15 @@ static uint32_t category_of(const cz_task_set *set, size_t image)
     return set->category != NULL ? set->category[image] : 0;
 }
 
+bool cz_task_set_is_known(const cz_task_set *set, size_t image)
+{
+    const uint8_t *target = set->batch.target;
+    if (target == NULL) return false;
+    for (size_t i = first_row(set, image); i < first_row(set, image + 1); i++)
+        if (target[i] == CZ_TARGET_ANOMALOUS) return true;
+    return false;
+}
+
 /* Mean of the k largest; the image's score as in inference. */
 static float image_score(const float *scores, size_t count, size_t k, float *scratch)
 {
@@ -142,7 +151,7 @@ static size_t gather(const cz_objective *o, const cz_task_set *set, const cz_obj
     size_t count = 0;
     *images = 0;
     for (size_t i = 0; i < set->batch.images; i++) {
-        if (category_of(set, i) != category) continue;
+        if (category_of(set, i) != category || cz_task_set_is_known(set, i)) continue;
         ++*images;
         if (o->image_unit) {
             w->own[count++] = w->image_score[i];
@@ -160,7 +169,7 @@ static void scatter(const cz_objective *o, const cz_task_set *set, cz_objective_
 {
     size_t at = 0;
     for (size_t i = 0; i < set->batch.images; i++) {
-        if (category_of(set, i) != category) continue;
+        if (category_of(set, i) != category || cz_task_set_is_known(set, i)) continue;
         const size_t first = first_row(set, i), rows = first_row(set, i + 1) - first;
         for (size_t r = 0; r < rows; r++) w->weights[first + r] = w->own_weights[o->image_unit ? at : at + r];
         at += o->image_unit ? 1 : rows;

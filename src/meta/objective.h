@@ -32,6 +32,10 @@ typedef struct cz_task_set {
     const uint32_t *category; /* [images] index into the windows; NULL: all 0 */
 } cz_task_set;
 
+/* The image has patches that are known to be anomalous (batch.target): there is nothing to doubt, so all its weights are 1, and its
+ * scores say nothing of what is normal. */
+bool cz_task_set_is_known(const cz_task_set *set, size_t image);
+
 typedef struct cz_terms {
     double total;
     double ad;       /* unweighted mean L_AD, what model uncertainty looks at */

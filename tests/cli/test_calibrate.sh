@@ -78,7 +78,7 @@ if grep -q '"regions":\[{' "$tmp/out"; then
 fi
 cp "$tmp/out" "$tmp/today.jsonl"
 expect 0 sc -m "$tmp/c.cozad" "$all" --csv
-stdout_has '^path,score,width,height,error,p_value,decision,threshold,regions$'
+stdout_has '^path,score,width,height,error,p_value,decision,threshold,regions,out_of_range$'
 awk -F, 'NR > 1 && (NF != 9 || $6 == "" || ($7 != "normal" && $7 != "anomalous") || $8 == "") { exit 1 }' "$tmp/out" ||
     fail "a line of the CSV lacks something"
 expect 0 sc -m "$tmp/a.cozad" "$all" --csv

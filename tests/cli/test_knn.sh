@@ -28,6 +28,23 @@ scores() { sed -nE "s|.*\"path\":\"[^\"]*/$1/[^\"]*\".*\"score\":([0-9.e+-]+).*|
 least=$(scores misprint | head -n 1) most=$(scores test/good | tail -n 1)
 awk -v a="$least" -v b="$most" 'BEGIN { exit !(b > 0 && a > b) }' || fail "defects from $least on, good ones up to $most"
 
+# --- whether parts lie anyhow is found out; caps do not
+expect 0 train "$tmp/auto.cozad"
+stderr_has 'rotations: auto means 1 here, neighbourhood: auto means 3 here: turned copies bring the photos -?[0-9.]+ % nearer'
+expect 0 "$cozad" info "$tmp/auto.cozad"
+stdout_has '^training\.bank\.auto\.fall +-?[0-9]'
+stdout_has '^training\.bank\.rotations +1'
+expect 0 train "$tmp/auto.cozad" --shots 1
+stderr_has 'rotations: auto means 1 here, neighbourhood: auto means 3 here: one photo'
+expect 0 train "$tmp/auto.cozad" --rotations auto --neighbourhood 1 --shots 2
+stderr_has 'rotations: auto means [0-9]+ here:'
+expect 0 "$cozad" info "$tmp/auto.cozad"
+stdout_has '^head\.neighbourhood +1'
+expect 0 train "$tmp/auto.cozad" --rotations 2 --neighbourhood auto --shots 2
+stderr_has 'cozad: neighbourhood: auto means [0-9] here:'
+expect 0 train "$tmp/auto.cozad" --rotations 2 --shots 2
+if grep -q 'auto means' "$tmp/err"; then fail "one option given, the other asked for"; fi
+
 # --- the verbs
 expect 0 "$cozad" info "$tmp/a.cozad"
 stdout_has '^training\.method +knn'
@@ -82,6 +99,18 @@ expect 0 "$cozad" train "${common[@]}" --rotations 3 --bank 77 --print-config
 cp "$tmp/out" "$tmp/config.json"
 expect 0 "$cozad" train --config "$tmp/config.json" --print-config
 cmp "$tmp/out" "$tmp/config.json" || fail "the configuration does not come back"
+expect 0 "$cozad" train "${common[@]}" --print-config
+stdout_has '"rotations": "auto"'
+stdout_has '"neighbourhood": "auto"'
+cp "$tmp/out" "$tmp/auto.json"
+expect 0 "$cozad" train --config "$tmp/auto.json" --print-config
+cmp "$tmp/out" "$tmp/auto.json" || fail "auto does not come back"
+expect 0 "$cozad" train --config "$tmp/auto.json" --method simplenet --print-config
+stdout_has '"neighbourhood": 3'
+stdout_has '"rotations": 1'
+printf '{"rotations": 0}' >"$tmp/zero.json"
+expect 2 "$cozad" train --config "$tmp/zero.json" --print-config
+one_line 'is not a whole number from 1 on, or "auto"'
 expect 0 "$cozad" train --config "$tmp/config.json" --method simplenet --epochs 1 -o "$tmp/other.cozad"
 expect 0 "$cozad" train --config "$tmp/config.json" --log "$tmp/log.jsonl" -o "$tmp/b.cozad"
 if grep -q '"event":"step"' "$tmp/log.jsonl"; then fail "a bank has no steps"; fi
@@ -101,6 +130,8 @@ wrong 'a bank of patches is filled' --method comet --detector knn
 wrong '--hidden-width is about detector simplenet' --method knn --hidden-width 5
 wrong 'bank of 0 rows' --method knn --bank 0
 wrong '361 rotations' --method knn --rotations 361
+wrong '"0" is not a whole number from 1 on, or auto' --method knn --rotations 0
+wrong '--rotations is about method knn, not simplenet' --rotations auto
 wrong 'best' --method knn --bank-select best
 expect 2 "$cozad" eval --contaminate 0 --data "$scenes/caps" --methods plain,comet --detectors knn -o "$tmp/no"
 one_line 'knn is filled, not trained'

@@ -30,7 +30,7 @@ stdout_has '"from_cache":false'
 expect 0 "$cozad" score -m "$tmp/a.cozad" "$all" --json --no-cache --threads 1
 sed 's/,"from_cache.*//' "$tmp/out" | cmp - "$tmp/first" || fail "features from the store give other scores"
 expect 0 "$cozad" score -m "$tmp/a.cozad" "$good/000.png" --csv
-stdout_has '^path,score,width,height,error,p_value,decision,threshold,regions$'
+stdout_has '^path,score,width,height,error,p_value,decision,threshold,regions,out_of_range$'
 
 # maps at the photo's own size, with the raw range inside
 expect 0 "$cozad" score -m "$tmp/a.cozad" "$all" --maps "$tmp/maps" --overlay --report "$tmp/page.html"

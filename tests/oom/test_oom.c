@@ -126,6 +126,24 @@ static cz_status call_train_knn(void)
     return status;
 }
 
+/* What is left open is measured. */
+static cz_status call_train_knn_auto(void)
+{
+    cz_model *trained = NULL;
+    cz_train_options options;
+    cz_image_source source = CZ_IMAGE_SOURCE_INIT;
+    small_training(&options);
+    options.method = "knn";
+    options.knn.bank = 20;
+    options.knn.rotations = options.neighbourhood = 0;
+    options.shots = 2;
+    source.count = PHOTOS;
+    source.load = load;
+    const cz_status status = cz_train(backbone, &source, &options, &trained);
+    cz_model_close(trained);
+    return status;
+}
+
 static cz_status load_again(void *ctx, size_t index, cz_image *out)
 {
     return load(ctx, index % PHOTOS, out);
@@ -270,6 +288,7 @@ static void sweep_all(void **state)
     sweep("tensors open", call_tensors_open, 3);
     sweep("train", call_train, 1);
     sweep("train a bank", call_train_knn, 1);
+    sweep("train a bank, rotations auto", call_train_knn_auto, 1);
     sweep("train with a feature store", call_train_cached, 1);
     sweep("photos that score each other", call_mutual, 1);
     sweep("model save", call_model_save, 1);

@@ -473,8 +473,8 @@ static void test_refused(void **state)
     o.knn.bank = CZ_KNN_MAX_BANK + 1;
     refused(&o, "bank of 4194305");
     o = options();
-    o.knn.rotations = 0;
-    refused(&o, "0 rotations");
+    o.knn.rotations = 361;
+    refused(&o, "361 rotations");
     o = options();
     o.knn.rotations = 2;
     o.ignore_mask = &mask;

@@ -30,6 +30,7 @@ typedef enum cli_kind {
     CLI_STRING,  /* const char ** */
     CLI_NUMBER,  /* const char **, the value may be left out (""): the next word is taken only where it is a number */
     CLI_SIZE,    /* size_t * */
+    CLI_AUTO,    /* size_t *, from 1 on; 0 is "auto" */
     CLI_U64,     /* uint64_t * */
     CLI_REAL,    /* double *, finite */
     CLI_CHOICE,  /* const char **; `choices` is "a|b|c" */

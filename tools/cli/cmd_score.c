@@ -45,6 +45,7 @@ typedef struct run {
     picture_files *files; /* [list->count] what is written for each photo, until it is delivered */
     score_records kept;   /* with --fdr */
     size_t failed, anomalies, done;
+    size_t scored, beyond; /* those that score out of the range of the products learnt from */
     cz_roi roi;
     cz_fit fit;
     cz_picture mask;
@@ -80,6 +81,8 @@ static cz_status take_score(run *r, const cz_stream_item *scored)
                            .region_total = result->region_total,
                            .map = files->map,
                            .overlay = files->overlay};
+    r->scored++;
+    r->beyond += score_is_out_of_range(f, result->score);
     if (f->fdr > 0.0) return score_keep(&r->kept, &record);
     r->anomalies += record.decision > 0;
     score_print(f, &record);
@@ -201,6 +204,24 @@ static void note_no_map(const arguments *a, const cz_model *model)
     json_decref(meta);
 }
 
+/* A model of other products that was not calibrated on this one. */
+static void set_range(arguments *a, const cz_model *model)
+{
+    score_format *f = &a->format;
+    f->ranged = !f->decides && cz_model_source_range(model, &f->low, &f->high) != 0;
+}
+
+/* Single photos may be as odd as they like; if most are, the product is not what the scores were learnt on. */
+static void warn_of_range(const run *r)
+{
+    if (r->beyond == 0 || 2 * r->beyond < r->scored) return;
+    cli_note(
+        "%zu of %zu photos score beyond %.4g to %.4g, where 99 %% of the products lie that %s has learnt from: do not "
+        "trust these scores. Calibrate it on normal photos of this product (cozad calibrate), or use some of them: "
+        "cozad train --method knn",
+        r->beyond, r->scored, r->a->format.low, r->a->format.high, r->a->model);
+}
+
 /* What the options point to is in `r`. */
 static int set_session(run *r, cz_session_options *out)
 {
@@ -287,6 +308,7 @@ static int score(arguments *a, const input_list *list)
     cz_status status = CZ_OK;
     code = tile_settle(&a->common.tile, model);
     if (code == CLI_OK) code = prepare_decision(a, model, list->count);
+    if (code == CLI_OK) set_range(a, model);
     if (code == CLI_OK && a->range != NULL && !pictures_parse_range(a->range, &a->pictures.low, &a->pictures.high)) {
         cli_error("--range: \"%s\" is not LOW,HIGH", a->range);
         code = CLI_USAGE;
@@ -300,6 +322,7 @@ static int score(arguments *a, const input_list *list)
     if (code == CLI_OK) {
         code = score_all(&r, model, &session);
         const bool done = code == CLI_OK || code == CLI_ANOMALY || code == CLI_SOME_FAILED;
+        if (done) warn_of_range(&r);
         if (done && a->report != NULL) {
             const int written = write_page(&r, model);
             if (written != CLI_OK) code = written;

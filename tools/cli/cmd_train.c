@@ -3,6 +3,7 @@
 #include "cozad/cozad_eval.h"
 #include "decisions.h"
 #include "inputs.h"
+#include "labelled.h"
 #include "train_log.h"
 #include "train_options.h"
 
@@ -40,7 +41,7 @@ static const cli_verb verb = {
     "  cozad train --normal photos --roi 100,50,640,480 --ignore-mask label.png -o part.cozad\n"
     "  cozad train --method cozad --source mvtec:mvtec:screw,tire --source dtd:folder --log zs.jsonl -o zs.cozad\n"
     "  cozad train --method comet --detector flow --normal photos/unsorted -o part.cozad\n"
-    "  cozad train --method knn --normal photos/good --shots 4 --rotations 8 -o few.cozad\n"
+    "  cozad train --method knn --normal photos/good --shots 4 -o few.cozad\n"
     "  cozad train --method cozad --print-config >base.json\n"
     "  cozad train --config base.json --source mvtec:mvtec --meta-gradient first-order -o zs.cozad"};
 
@@ -56,6 +57,7 @@ typedef struct run {
     train_arguments *a;
     input_source source;
     cz_image_source images;
+    labelled_source defects;
     train_log log;
     char *checkpoint;
     struct stat before; /* of the checkpoint when the training began; st_ino 0: there was none */
@@ -325,6 +327,19 @@ static int compute(run *r, cz_backbone *backbone)
     return code;
 }
 
+/* What the photos make of --descriptor and --negatives. */
+static int choose_negatives(run *r, const input_list *list)
+{
+    bool labelled = false;
+    const int code = train_options_choose(r->a, list->group_count, list->defect_count, &labelled);
+    if (code >= 0) return code;
+    if (!labelled) return CLI_OK;
+    const cz_status status = labelled_open(list, &r->a->common.read, &r->defects);
+    if (status != CZ_OK) return cli_fail(status);
+    labelled_offer(&r->defects, &r->a->train.negatives);
+    return CLI_OK;
+}
+
 static int train(train_arguments *a, const input_list *list)
 {
     run r = {.a = a, .log = TRAIN_LOG_NONE, .start = seconds(), .last_loss = NAN};
@@ -337,6 +352,7 @@ static int train(train_arguments *a, const input_list *list)
     int code = r.source.count > 0 ? CLI_OK : no_photos(a);
     /* Found out now rather than after an hour of training. */
     if (code == CLI_OK) code = common_check_writable(a->output);
+    if (code == CLI_OK) code = choose_negatives(&r, list);
     if (code == CLI_OK) code = read_decisions(a, list, &decided, &excluded);
     if (code == CLI_OK && (status = common_open_backbone(a->backbone, &backbone)) != CZ_OK)
         code = cli_fail_model(status);
@@ -350,6 +366,7 @@ static int train(train_arguments *a, const input_list *list)
     train_log_close(&r.log);
     cz_backbone_close(backbone);
     input_source_free(&r.source);
+    labelled_close(&r.defects);
     decisions_free(&decided);
     free(excluded);
     free(r.checkpoint);

@@ -86,7 +86,8 @@ static bool set_from_json(const cli_option *o, const json_t *value)
     case CLI_STRING:
     case CLI_CHOICE:
         return json_is_string(value) && cli_set_value(o, json_string_value(value));
-    case CLI_U64: /* what a JSON integer cannot hold is a string of digits */
+    case CLI_AUTO: /* "auto" */
+    case CLI_U64:  /* what a JSON integer cannot hold is a string of digits */
         if (json_is_string(value)) return cli_set_value(o, json_string_value(value));
         /* fallthrough */
     case CLI_SIZE:
@@ -114,6 +115,8 @@ static const char *wanted_in_json(const cli_option *o, char buffer[160])
     case CLI_SIZE:
     case CLI_U64:
         return "a whole number in range";
+    case CLI_AUTO:
+        return "a whole number from 1 on, or \"auto\"";
     case CLI_REAL:
         return "a number";
     default:
@@ -214,6 +217,10 @@ static bool put_value(FILE *out, const cli_option *o)
         (void)fputs(*(const int *)o->target != 0 ? "\"on\"" : "\"off\"", out);
         return true;
     case CLI_SIZE:
+        (void)fprintf(out, "%zu", *(const size_t *)o->target);
+        return true;
+    case CLI_AUTO:
+        if (*(const size_t *)o->target == 0) return put_string(out, "auto");
         (void)fprintf(out, "%zu", *(const size_t *)o->target);
         return true;
     case CLI_U64: {

@@ -119,6 +119,9 @@ cz_status inputs_add_dataset(input_list *list, const char *root, const char *lay
         while (group < list->group_count && strcmp(cz_dataset_category(d, group), s->category) != 0) group++;
         status = add_sample(list, s, group);
     }
+    for (size_t i = 0; status == CZ_OK && i < list->group_count; i++)
+        status = labelled_add(list, d, cz_dataset_category(d, i), i);
+    if (status == CZ_OK && list->group_count == 0) status = labelled_add(list, d, NULL, 0);
     cz_dataset_close(d);
     return status;
 }

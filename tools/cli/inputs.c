@@ -37,6 +37,12 @@ void inputs_free(input_list *list)
         free(list->items[i].category);
     }
     for (size_t i = 0; i < list->group_count; i++) free(list->groups[i]);
+    for (size_t i = 0; i < list->defect_count; i++) {
+        for (size_t m = 0; m < list->defects[i].mask_count; m++) free(list->defects[i].masks[m]);
+        free(list->defects[i].masks);
+        free(list->defects[i].path);
+    }
+    free(list->defects);
     free(list->groups);
     free(list->items);
     memset(list, 0, sizeof *list);

@@ -20,11 +20,22 @@ typedef struct input {
     size_t group; /* source category: an index of the list's groups; 0 where there are none */
 } input;
 
+/* A photo of a source's category whose masks show where its defect is. */
+typedef struct input_defect {
+    char *path;
+    char **masks; /* [mask_count] */
+    size_t mask_count;
+    int mask_rule; /* cz_mask_rule */
+    size_t group;
+} input_defect;
+
 typedef struct input_list {
     input *items;
     size_t count, room;
     char **groups; /* names of source categories, no two alike */
     size_t group_count;
+    input_defect *defects; /* labelled.c; of the data sets that the photos come from */
+    size_t defect_count;
 } input_list;
 
 void inputs_free(input_list *list);

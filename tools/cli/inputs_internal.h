@@ -32,4 +32,7 @@ bool dataset_fits(const char *root, const char *layout);
 /* The normal photos to train on, as the given group; `category` NULL: of all. */
 cz_status dataset_add_training(input_list *list, const cz_dataset *d, const char *category, size_t group);
 
+/* The samples of the set (of one category; NULL: of all) that show a defect where masks say, as list->defects. */
+cz_status labelled_add(input_list *list, const cz_dataset *d, const char *category, size_t group);
+
 #endif

@@ -64,6 +64,13 @@ static void print_default(const cli_option *o)
     case CLI_SIZE:
         printf(" [%zu]", *(size_t *)o->target);
         break;
+    case CLI_AUTO:
+        if (*(size_t *)o->target == 0) {
+            printf(" [auto]");
+        } else {
+            printf(" [%zu]", *(size_t *)o->target);
+        }
+        break;
     case CLI_U64:
         printf(" [%llu]", (unsigned long long)*(uint64_t *)o->target);
         break;
@@ -153,6 +160,11 @@ bool cli_set_value(const cli_option *o, const char *text)
         if (!parse_whole(text, SIZE_MAX / 2, &whole)) return false;
         *(size_t *)o->target = (size_t)whole;
         return true;
+    case CLI_AUTO:
+        whole = 0;
+        if (strcmp(text, "auto") != 0 && (!parse_whole(text, SIZE_MAX / 2, &whole) || whole == 0)) return false;
+        *(size_t *)o->target = (size_t)whole;
+        return true;
     case CLI_U64:
         return parse_whole(text, UINT64_MAX, (uint64_t *)o->target);
     case CLI_REAL:
@@ -178,6 +190,8 @@ const char *cli_wanted(const cli_option *o, char buffer[160])
     case CLI_CHOICE:
         (void)snprintf(buffer, 160, "one of %.150s", o->choices);
         return buffer;
+    case CLI_AUTO:
+        return "whole number from 1 on, or auto";
     case CLI_REAL:
     case CLI_NUMBER:
         return "number";

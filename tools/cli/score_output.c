@@ -9,7 +9,12 @@
 /* Columns are only ever added at the end. */
 void score_print_header(const score_format *f)
 {
-    if (f->csv) printf("path,score,width,height,error,p_value,decision,threshold,regions\n");
+    if (f->csv) printf("path,score,width,height,error,p_value,decision,threshold,regions,out_of_range\n");
+}
+
+bool score_is_out_of_range(const score_format *f, double score)
+{
+    return f->ranged && (score < f->low || score > f->high);
 }
 
 static const char *decision_name(int decision)
@@ -47,6 +52,7 @@ static void print_json(const score_format *f, const score_record *r)
     }
     json_t *line = json_pack("{s:s, s:o, s:I, s:I, s:b}", "path", r->path, "score", common_json_real(r->score), "width",
                              (json_int_t)r->width, "height", (json_int_t)r->height, "from_cache", r->from_cache);
+    if (f->ranged) (void)json_object_set_new(line, "out_of_range", json_boolean(score_is_out_of_range(f, r->score)));
     if (f->decides) (void)json_object_set_new(line, "p_value", common_json_real(r->p_value));
     if (f->decides || f->gate) {
         (void)json_object_set_new(line, "decision",
@@ -74,7 +80,7 @@ static void print_csv(const score_format *f, const score_record *r)
     if (r->error != NULL) {
         printf(",,,,");
         common_print_csv_field(r->error);
-        printf(",,,,\n");
+        printf(",,,,,\n");
         return;
     }
     printf(",%.9g,%zu,%zu,,", r->score, r->width, r->height);
@@ -88,7 +94,7 @@ static void print_csv(const score_format *f, const score_record *r)
                g->mean);
         if (f->mm_per_pixel > 0.0) printf(" %.6g", square_mm(f, g));
     }
-    printf("\n");
+    printf(",%s\n", !f->ranged ? "" : score_is_out_of_range(f, r->score) ? "yes" : "no");
 }
 
 static void print_text(const score_format *f, const score_record *r)

@@ -15,6 +15,8 @@ typedef struct score_format {
     double threshold;    /* NaN: none, or the decision is not made by one score alone */
     double fdr;          /* 0: each photo by itself */
     double mm_per_pixel; /* 0: not known */
+    bool ranged;         /* the model knows what photos of the products that it was learnt from score */
+    double low, high;
 } score_format;
 
 /* One photo that was scored, or (error not NULL) that was not. */
@@ -28,6 +30,9 @@ typedef struct score_record {
     const cz_region *regions;
     size_t region_count, region_total;
 } score_record;
+
+/* It scores what photos of those products do not. */
+bool score_is_out_of_range(const score_format *f, double score);
 
 void score_print_header(const score_format *f);
 void score_print(const score_format *f, const score_record *r);

@@ -150,6 +150,7 @@ static cz_status add_category_photos(input_list *list, const cz_dataset *d, cons
     char *named = category != NULL ? input_join(real, category) : strdup(real);
     cz_status status = named != NULL ? add_group(list, named, parts) : cz_source_error(CZ_E_MEMORY, "out of memory");
     if (status == CZ_OK) status = dataset_add_training(list, d, category, list->group_count - 1);
+    if (status == CZ_OK) status = labelled_add(list, d, category, list->group_count - 1);
     if (status == CZ_OK && list->count == before) {
         status = input_fail(CZ_E_NO_IMAGES, category != NULL ? named : folder, "has no normal photos to train on");
     }

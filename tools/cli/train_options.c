@@ -58,11 +58,25 @@ static void add_knn(train_arguments *a)
         {"bank", 0, CLI_SIZE, &k->bank, "N", "patches that are kept at the most", NULL},
         {"bank-select", 0, CLI_CHOICE, &k->select, NULL, "which of more: far from each other, or any",
          "coreset|random"},
-        {"rotations", 0, CLI_SIZE, &k->rotations, "N", "every photo also turned by 360/N degrees, N - 1 times", NULL},
+        {"rotations", 0, CLI_AUTO, &k->rotations, "N|auto", "every photo also turned by 360/N degrees, N - 1 times",
+         NULL},
     };
     a->first_knn = a->option_count;
     ADD(a, knn);
     a->end_knn = a->option_count;
+}
+
+static void add_negatives(train_arguments *a)
+{
+    const cli_option negatives[] = {
+        HEADING("What carries over to other products"),
+        {"descriptor", 0, CLI_CHOICE, &a->descriptor, NULL, "a patch's features, or how odd it is for its photo",
+         "auto|patch|relational"},
+        {"negatives", 0, CLI_STRING, &a->negatives, "LIST", "what is not normal: noise,synthetic,labelled", NULL},
+        {"synthetic", 0, CLI_SIZE, &a->train.negatives.synthetic, "N", "copies of each photo with a drawn defect",
+         NULL},
+    };
+    ADD(a, negatives);
 }
 
 static void add_general(train_arguments *a)
@@ -108,7 +122,8 @@ static void add_general(train_arguments *a)
         {"taps", 0, CLI_STRING, &t->taps, "LIST", "where features are taken", NULL},
         {"feature-width", 0, CLI_SIZE, &t->feature_width, "D", "numbers a patch; 0: as the weights say, mostly 1536",
          NULL},
-        {"neighbourhood", 0, CLI_SIZE, &t->neighbourhood, "N", "cells a side that a patch is made of: 3, or 1", NULL},
+        {"neighbourhood", 0, CLI_AUTO, &t->neighbourhood, "N|auto", "cells a side that a patch is made of, 3 or 1",
+         NULL},
         {"feature-scale", 0, CLI_REAL, &t->feature_scale, "X", "0: as the weights need it", NULL},
         {"detector", 0, CLI_CHOICE, &t->detector, NULL, "what to train; simplenet, or the method's own", a->detectors},
         {"hidden-width", 0, CLI_SIZE, &t->hidden_width, "K", "of the discriminator", NULL},
@@ -121,6 +136,7 @@ static void add_general(train_arguments *a)
     ADD(a, photos);
     ADD(a, training);
     ADD(a, detector);
+    add_negatives(a);
     add_flow(a);
     add_knn(a);
 }
@@ -203,8 +219,11 @@ void train_options_init(train_arguments *a)
     a->size = "256";
     a->fit = "squash";
     a->precision = "fp32";
+    a->descriptor = a->negatives = "auto";
     common_init(&a->common);
     cz_train_options_init(&a->train);
+    a->train.knn.rotations = a->train.neighbourhood = 0; /* auto, until settle_bank */
+    a->train.negatives.synthetic = 1;                    /* where they are wanted */
     make_choices(a);
     add_general(a);
     add_cozad(a);
@@ -265,6 +284,61 @@ static void choose_photos(train_arguments *a)
     }
 }
 
+/* ---- descriptors and negatives -------------------------------------------------------------------------------------- */
+
+enum { NOISE = 1, SYNTHETIC = 2, LABELLED = 4 };
+
+/* "noise,synthetic,labelled" in any order; 0: not such a list. */
+static unsigned parse_negatives(const char *text)
+{
+    static const char *const names[] = {"noise", "synthetic", "labelled"};
+    unsigned found = 0;
+    for (const char *p = text; *p != '\0';) {
+        const size_t length = strcspn(p, ",");
+        size_t i = 0;
+        while (i < 3 && (strlen(names[i]) != length || strncmp(p, names[i], length) != 0)) i++;
+        if (i == 3) return 0;
+        found |= 1U << i;
+        p += length;
+        if (*p == ',' && *++p == '\0') return 0;
+    }
+    return found;
+}
+
+int train_options_choose(train_arguments *a, size_t products, size_t defects, bool *labelled)
+{
+    cz_train_options *t = &a->train;
+    const bool zero_shot =
+        strcmp(t->method, "cozad") == 0 && strcmp(t->detector, "simplenet") == 0 && products > 1 && !a->literal;
+    const bool automatic = strcmp(a->descriptor, "auto") == 0;
+    t->descriptor = automatic ? (zero_shot ? "relational" : "patch") : a->descriptor;
+    const bool relational = strcmp(t->descriptor, "relational") == 0;
+    unsigned wanted = relational ? SYNTHETIC | LABELLED : NOISE;
+    if (strcmp(a->negatives, "auto") != 0) {
+        wanted = parse_negatives(a->negatives);
+        if (wanted == 0) {
+            cli_error("--negatives: \"%s\" is not a list of noise, synthetic and labelled", a->negatives);
+            return CLI_USAGE;
+        }
+        if ((wanted & LABELLED) && defects == 0) {
+            cli_error("--negatives labelled: the data sets have no photos of defects with masks");
+            return CLI_USAGE;
+        }
+    }
+    if ((wanted & SYNTHETIC) && t->negatives.synthetic == 0) {
+        cli_error("--synthetic 0: no copies of the photos, though --negatives has synthetic");
+        return CLI_USAGE;
+    }
+    t->negatives.noise = (wanted & NOISE) != 0;
+    if (!(wanted & SYNTHETIC)) t->negatives.synthetic = 0;
+    *labelled = (wanted & LABELLED) && defects > 0;
+    if (automatic && relational)
+        cli_note("%zu products: a patch is told by how odd it is for its photo, against drawn%s defects (--descriptor "
+                 "patch: by its features, as the paper has it)",
+                 products, *labelled ? " and labelled" : "");
+    return -1;
+}
+
 static bool in_tasks(const train_arguments *a)
 {
     return strcmp(a->train.method, "cozad") == 0 || strcmp(a->train.method, "comet") == 0;
@@ -291,6 +365,20 @@ static int check(train_arguments *a)
     return -1;
 }
 
+/* Rotations and neighbourhood: only a bank's photos are asked, and where the user has named one of the two the other is as it always
+ * was. A file may have been written for another method. */
+static void settle_bank(train_arguments *a)
+{
+    cz_train_options *t = &a->train;
+    const size_t rotations = find_option(a, "rotations"), side = find_option(a, "neighbourhood");
+    const bool bank = strcmp(t->method, "knn") == 0, turns_said = a->given[rotations] || a->from_file[rotations];
+    const bool side_said = a->given[side] || a->from_file[side];
+    if (!bank && !a->given[rotations] && (a->given[find_option(a, "method")] || !turns_said)) t->knn.rotations = 1;
+    if (!bank && t->neighbourhood == 0) t->neighbourhood = 3;
+    if (bank && !turns_said && t->neighbourhood != 0) t->knn.rotations = 1;
+    if (bank && !side_said && t->knn.rotations != 0) t->neighbourhood = 3;
+}
+
 /* The method's detector, and no contrastive term for comet. The command line wins over a file, which may have been written for
  * another method. */
 static int settle_method(train_arguments *a)
@@ -299,8 +387,7 @@ static int settle_method(train_arguments *a)
     const bool plain = !in_tasks(a), comet = strcmp(t->method, "comet") == 0;
     const size_t contrast = find_option(a, "contrast");
     if (plain && a->given[find_option(a, "method")] && !a->given[find_option(a, "detector")]) t->detector = t->method;
-    if (a->given[find_option(a, "method")] && strcmp(t->method, "knn") != 0 && !a->given[find_option(a, "rotations")])
-        t->knn.rotations = 1;
+    settle_bank(a);
     if (t->detector == NULL) t->detector = plain ? t->method : cz_detector_name(0);
     if (plain && strcmp(t->detector, t->method) != 0) {
         cli_error("--method %s trains the detector of that name, not %s; around it go --method cozad and comet",

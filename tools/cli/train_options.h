@@ -8,7 +8,8 @@
 #define TRAIN_MAX_OPTIONS 128
 
 typedef struct train_arguments {
-    const char *normal, *data, *layout, *output, *backbone, *size, *fit, *precision, *roi, *mask, *config, *log;
+    const char *normal, *data, *layout, *output, *backbone, *size, *fit, *precision, *roi, *mask, *config, *log,
+        *descriptor, *negatives;
     cli_list sources, exclude;
     bool compat, hard_cl, weight_both, contrast_literal, literal, print_config, resume;
     common_options common;
@@ -32,6 +33,9 @@ void train_options_free(train_arguments *a);
 int train_options_read(train_arguments *a, const cli_verb *verb, int argc, char **argv, cli_list *args);
 /* All of it but the command line, for a verb that has read these options itself and set a->given. */
 int train_options_settle(train_arguments *a);
+/* What "auto" of --descriptor and --negatives means now that the photos are known: of `products` categories, with `defects` labelled
+ * ones. *labelled: they are wanted. Returns -1 to go on, else an exit code. */
+int train_options_choose(train_arguments *a, size_t products, size_t defects, bool *labelled);
 /* The effective configuration as config_text makes it. */
 char *train_options_text(const train_arguments *a, bool indented);
 
