@@ -81,7 +81,7 @@ CZ_API size_t cz_model_photos_count(const cz_model *model);
 CZ_API cz_status cz_model_photo_at(const cz_model *model, size_t index, cz_training_photo *out);
 /* The image scores between which 99 % of the training photos of a model of several products lie; a photo beyond them, most of all one of
  * many of its product, is unlike anything that the model's scores were learnt on, and they should not be trusted (docs/zero-shot.md).
- * Returns 0, and leaves the range as it was, for a model of one product or of fewer than 20 photos. */
+ * Returns 0, and leaves the range as it was, for a model of one product or of fewer than 20 photos, and for one that was adapted. */
 CZ_API int cz_model_source_range(const cz_model *model, double *low, double *high);
 /* 1: *rate is the estimated share of training photos that do not belong there, 0 … 0.5; 0: not known. */
 CZ_API int cz_model_contamination(const cz_model *model, double *rate);

@@ -57,6 +57,7 @@ cz_status cz_relate_all(const cz_feature_set *photos, const cz_extractor *x,
         CZ_TRY(cz_feature_set_map(out, narrow, &out->items[i].entry));
         out->items[i].values = out->items[i].entry.values;
     }
+    CZ_TRY(report(ctx, photos->count, photos->count));
 out:
     cz_relation_destroy(relation);
     cz_free(wide);

@@ -23,6 +23,7 @@ int cz_model_source_range(const cz_model *model, double *low, double *high)
     const json_t *training = json_object_get(model->meta, "training");
     const size_t photos = cz_model_photos_count(model);
     if (json_array_size(json_object_get(training, "categories")) < 2 || photos < LEAST) return 0;
+    if (json_object_get(model->meta, "adapted") != NULL) return 0; /* these are the scores of before */
     double *scores = cz_alloc_array(photos, sizeof *scores);
     size_t count = 0;
     for (size_t i = 0; scores != NULL && i < photos; i++) {

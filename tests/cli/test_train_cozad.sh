@@ -26,7 +26,7 @@ assert all(list(p) == ["event", "done", "total"] and 0 <= p["done"] <= p["total"
 names = [p["event"] for p in phases]
 assert set(names) <= {"features", "precision", "statistics", "comparing", "confidence"}, "phases"
 features = [p for p in phases if p["event"] == "features"]
-assert every[1] == {"event": "features", "done": 0, "total": 16} and features[-1]["done"] == 16, "features"
+assert every[1] == {"event": "features", "done": 0, "total": 16} and features[-1]["done"] == features[-1]["total"], "features"
 first, last = every.index(lines[1]), every.index(lines[-2])
 assert every.index(features[-1]) < first, "features before the steps"
 assert all(last < every.index(p) for p in phases if p["event"] in ("comparing", "confidence")), "phases after the steps"

@@ -105,7 +105,7 @@ static inline void REF(hinge_slopes)(const ref_config *s, const REAL *scale, con
             dd[i] = big_d[i] > (REAL)s->margin_negative ? weight : 0;
         else
             dd[i] = big_d[i] < (REAL)s->margin_positive ? -weight : 0;
-        if (big_d[p + i] > (REAL)s->margin_negative) dd[p + i] = s->weight_both ? weight : 1 / (REAL)p;
+        if (!s->no_twins && big_d[p + i] > (REAL)s->margin_negative) dd[p + i] = s->weight_both ? weight : 1 / (REAL)p;
     }
     free(big_d);
 }

@@ -91,8 +91,10 @@ static inline void make_smooth(problem *p, const ref_config *config, uint64_t se
 }
 
 static const ref_config cases[] = {
-    {6, 7, 5, false, false, 0.5, -0.5}, {1, 3, 4, false, false, 0.5, -0.5}, {5, 1, 1, false, false, 0.5, -0.5},
-    {9, 4, 6, true, false, 0.5, -0.5},  {6, 5, 3, true, true, 0.8, -0.2},   {7, 6, 9, false, true, 0.5, 0.5},
+    {6, 7, 5, false, false, 0.5, -0.5, false}, {1, 3, 4, false, false, 0.5, -0.5, false},
+    {5, 1, 1, false, false, 0.5, -0.5, false}, {9, 4, 6, true, false, 0.5, -0.5, false},
+    {6, 5, 3, true, true, 0.8, -0.2, false},   {7, 6, 9, false, true, 0.5, 0.5, false},
+    {9, 7, 5, false, false, 0.5, -0.5, true},  {8, 5, 6, true, true, 0.5, -0.5, true},
 };
 
 enum { CASES = sizeof cases / sizeof cases[0] };
@@ -115,6 +117,7 @@ static inline cz_head *head_for(const ref_config *config)
     c.weight_both = config->weight_both;
     c.margin_positive = config->margin_positive;
     c.margin_negative = config->margin_negative;
+    c.noise_twins = !config->no_twins;
     assert_int_equal(cz_head_create("simplenet", &c, &head), CZ_OK);
     assert_int_equal(head->param_count, ref_count(config));
     return head;

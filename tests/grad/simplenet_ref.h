@@ -16,6 +16,7 @@ typedef struct ref_config {
     size_t p, d, k; /* patches, feature width, hidden width */
     bool compat, weight_both;
     double margin_positive, margin_negative;
+    bool no_twins; /* the noised halves have no hinge; they are in the batch norm all the same */
 } ref_config;
 
 static inline size_t ref_count(const ref_config *s)
@@ -99,7 +100,7 @@ static inline void REF(run)(const ref_config *s, const REAL *theta, const REF(ba
     for (size_t i = 0; i < p; i++) {
         const REAL hinge =
             b->target[i] == 1 ? big_d[i] - (REAL)s->margin_negative : (REAL)s->margin_positive - big_d[i];
-        const REAL noised = big_d[p + i] - (REAL)s->margin_negative;
+        const REAL noised = s->no_twins ? -(REAL)1e30 : big_d[p + i] - (REAL)s->margin_negative;
         const REAL second_weight = s->weight_both ? b->weight[i] : 1;
         if (hinge > 0) out->loss += b->weight[i] * hinge / (REAL)p;
         if (noised > 0) out->loss += second_weight * noised / (REAL)p;

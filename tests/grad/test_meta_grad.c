@@ -455,6 +455,93 @@ static void test_growing_tasks(void **state)
     close_library(&l);
 }
 
+/* Of the rows of the support's image that is trusted least, one is known to be anomalous. */
+static size_t know_one(const problem *p, uint8_t target[MREF_P])
+{
+    const size_t first[] = {0, 4, 9, p->config.support};
+    size_t least = 0, image = 0;
+    for (size_t i = 0; i < p->config.support; i++)
+        if (p->task[0].support[0].w[i] < p->task[0].support[0].w[least]) least = i;
+    while (first[image + 1] <= least) image++;
+    memset(target, CZ_TARGET_NORMAL, MREF_P);
+    target[least == first[image] ? least + 1 : least - 1] = CZ_TARGET_ANOMALOUS; /* all of its rows are meant */
+    return image;
+}
+
+/* The support's weights in the first task: those of the known image are 1, the others' as if it were not there. */
+static void expect_weights(const problem *p, const library *l, size_t known, const uint8_t *target)
+{
+    const size_t rows = p->config.support, *first = l->support_first;
+    cz_objective objective;
+    cz_objective_work *work = NULL;
+    cz_score_window *const windows[] = {l->window};
+    float own[MREF_P], expected[MREF_P];
+    size_t count = 0, at = 0;
+    cz_spread spread;
+    cz_terms terms;
+    cz_task_set set = l->task[0].support;
+    make_objective(&p->config, &objective);
+    cz_objective_call call = {.params = p->theta32, .set = &set, .windows = windows, .noise = l->noise[0][0]};
+    assert_int_equal(cz_objective_work_create(l->head, &objective, rows, SUPPORT_IMAGES, false, &work), CZ_OK);
+    for (size_t i = 0; i < SUPPORT_IMAGES; i++) assert_true(cz_task_set_is_known(&set, i) == (i == known));
+    set.batch.target = NULL;
+    for (size_t i = 0; i < SUPPORT_IMAGES; i++) assert_false(cz_task_set_is_known(&set, i));
+    assert_int_equal(cz_objective_gradient(&objective, &call, work, NULL, &terms), CZ_OK);
+    for (size_t i = first[known]; i < first[known + 1]; i++) at += cz_objective_weights(work)[i] < 1;
+    assert_true(at > 0); /* else the rest would say nothing */
+    set.batch.target = target;
+    assert_int_equal(cz_objective_gradient(&objective, &call, work, NULL, &terms), CZ_OK);
+    for (size_t i = 0; i < rows; i++)
+        if (i < first[known] || i >= first[known + 1]) own[count++] = cz_objective_head_work(work)->score[i];
+    assert_int_equal(cz_score_window_spread(l->window, own, count, &spread), CZ_OK);
+    assert_int_equal(cz_confidence_weights(&objective.confidence, &spread, own, count, expected), CZ_OK);
+    at = 0;
+    for (size_t i = 0; i < rows; i++) {
+        const bool trusted = i >= first[known] && i < first[known + 1];
+        assert_true(cz_objective_weights(work)[i] == (trusted ? 1 : expected[at]));
+        at += !trusted;
+    }
+    cz_objective_work_destroy(work);
+}
+
+/* An image with patches that are known to be anomalous: nothing of it goes into the windows. */
+static void test_known_images(void **state)
+{
+    (void)state;
+    problem p;
+    uint8_t target[MREF_P];
+    float held[64];
+    const mref_config config = config_of(&variants[1], 1);
+    make_smooth(&p, &config, 300, 4e-5);
+    const size_t known = know_one(&p, target);
+    for (int unit = 0; unit < 2; unit++) {
+        library l;
+        cz_objective objective;
+        cz_meta_options options;
+        open_library(&p, CZ_META_EXACT, false, &l);
+        for (size_t t = 0; t < p.config.tasks; t++)
+            l.task[t].support.batch.target = l.task[t].all.batch.target = target;
+        if (unit == 0) expect_weights(&p, &l, known, target);
+        if (unit == 1) {
+            make_objective(&config, &objective);
+            objective.image_unit = true;
+            cz_meta_options_init(&options);
+            cz_meta_destroy(l.meta);
+            assert_int_equal(cz_meta_create(l.head, &objective, &options, p.config.tasks,
+                                            p.config.support + p.config.query, IMAGES, &l.meta),
+                             CZ_OK);
+        }
+        library_step(&p, &l);
+        const size_t rows = l.support_first[known + 1] - l.support_first[known];
+        const size_t more = unit == 0 ? p.config.support - rows : SUPPORT_IMAGES - 1;
+        assert_int_equal(cz_score_window_images(l.window), 4 + p.config.tasks * (SUPPORT_IMAGES - 1));
+        assert_int_equal(cz_score_window_count(l.window), p.config.window_count + p.config.tasks * more);
+        cz_score_window_values(l.window, held);
+        assert_memory_equal(held, p.window32, p.config.window_count * sizeof *held);
+        close_library(&l);
+    }
+}
+
 /* First order is the exact gradient at an alpha of nothing; and what is no option is refused. */
 static void test_limits(void **state)
 {
@@ -502,6 +589,7 @@ int main(void)
         cmocka_unit_test(test_twin_against_differences),
         cmocka_unit_test(test_library_against_twin),
         cmocka_unit_test(test_growing_tasks),
+        cmocka_unit_test(test_known_images),
         cmocka_unit_test(test_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -110,9 +110,10 @@ static void test_library_against_twin(void **state)
 /* Past the sizes where the passes over rows change path: blocks of 32 and 128 rows, 16 lanes. */
 static void test_library_larger(void **state)
 {
-    static const ref_config larger[] = {{65, 17, 19, false, false, 0.5, -0.5},
-                                        {67, 9, 33, true, false, 0.5, -0.5},
-                                        {129, 12, 16, false, true, 0.5, -0.5}};
+    static const ref_config larger[] = {{65, 17, 19, false, false, 0.5, -0.5, false},
+                                        {67, 9, 33, true, false, 0.5, -0.5, false},
+                                        {129, 12, 16, false, true, 0.5, -0.5, false},
+                                        {66, 12, 17, false, false, 0.5, -0.5, true}};
     (void)state;
     for (size_t i = 0; i < sizeof larger / sizeof larger[0]; i++) library(&larger[i], 51 + i, i != 0, 2e-5, 1e-4);
 }
@@ -129,6 +130,7 @@ static void test_library_random_sizes(void **state)
         config.k = 1 + cz_rng_below(&rng, 21);
         config.compat = cz_rng_below(&rng, 2) != 0;
         config.weight_both = cz_rng_below(&rng, 2) != 0;
+        config.no_twins = i % 4 == 3;
         library(&config, 100 + i, cz_rng_below(&rng, 2) != 0, 1e-4, 1e-4);
     }
 }

@@ -58,6 +58,8 @@ typedef struct run {
     input_source source;
     cz_image_source images;
     labelled_source defects;
+    train_choice choice;
+    bool told; /* of it */
     train_log log;
     char *checkpoint;
     struct stat before; /* of the checkpoint when the training began; st_ino 0: there was none */
@@ -135,11 +137,23 @@ static int no_photos(const train_arguments *a)
     return CLI_SOME_FAILED;
 }
 
+/* Said when the work begins, not when it is refused. */
+static void tell_choice(run *r)
+{
+    if (r->told || !r->choice.recipe) return;
+    r->told = true;
+    cli_note(
+        "%zu products: a patch is told by how odd it is for its photo, against drawn%s defects (--descriptor patch: by "
+        "its features, as the paper has it)",
+        r->images.categories, r->choice.labelled ? " and labelled" : "");
+}
+
 /* ---- while it runs -------------------------------------------------------------------------------------------------- */
 
 static int note_phase(void *ctx, const char *what, size_t done, size_t total, const char *detail)
 {
     run *r = ctx;
+    tell_choice(r);
     const bool training = strcmp(what, "training") == 0;
     double *began =
         training || r->training > 0.0 ? &r->training : &r->features; /* all before the training prepares it */
@@ -330,10 +344,9 @@ static int compute(run *r, cz_backbone *backbone)
 /* What the photos make of --descriptor and --negatives. */
 static int choose_negatives(run *r, const input_list *list)
 {
-    bool labelled = false;
-    const int code = train_options_choose(r->a, list->group_count, list->defect_count, &labelled);
+    const int code = train_options_choose(r->a, list->group_count, list->defect_count, &r->choice);
     if (code >= 0) return code;
-    if (!labelled) return CLI_OK;
+    if (!r->choice.labelled) return CLI_OK;
     const cz_status status = labelled_open(list, &r->a->common.read, &r->defects);
     if (status != CZ_OK) return cli_fail(status);
     labelled_offer(&r->defects, &r->a->train.negatives);

@@ -305,7 +305,24 @@ static unsigned parse_negatives(const char *text)
     return found;
 }
 
-int train_options_choose(train_arguments *a, size_t products, size_t defects, bool *labelled)
+/* The recipe of docs/zero-shot.md, where nothing else was said: 54 numbers a patch need no wide head, and defects are told from many
+ * patches rather than the one that is oddest. */
+static void set_recipe(train_arguments *a)
+{
+    static const struct {
+        const char *name, *text;
+    } recipe[] = {{"hidden-width", "256"},
+                  {"patches-per-image", "32"},
+                  {"lr-adaptor", "1e-3"},
+                  {"lr-discriminator", "1e-3"},
+                  {"top-k", "20"}};
+    for (size_t i = 0; i < sizeof recipe / sizeof *recipe; i++) {
+        const size_t at = find_option(a, recipe[i].name);
+        if (!a->given[at] && !a->from_file[at]) (void)cli_set_value(&a->options[at], recipe[i].text);
+    }
+}
+
+int train_options_choose(train_arguments *a, size_t products, size_t defects, train_choice *choice)
 {
     cz_train_options *t = &a->train;
     const bool zero_shot =
@@ -331,11 +348,9 @@ int train_options_choose(train_arguments *a, size_t products, size_t defects, bo
     }
     t->negatives.noise = (wanted & NOISE) != 0;
     if (!(wanted & SYNTHETIC)) t->negatives.synthetic = 0;
-    *labelled = (wanted & LABELLED) && defects > 0;
-    if (automatic && relational)
-        cli_note("%zu products: a patch is told by how odd it is for its photo, against drawn%s defects (--descriptor "
-                 "patch: by its features, as the paper has it)",
-                 products, *labelled ? " and labelled" : "");
+    choice->labelled = (wanted & LABELLED) && defects > 0;
+    if (automatic && relational) set_recipe(a);
+    choice->recipe = automatic && relational;
     return -1;
 }
 

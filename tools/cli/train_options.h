@@ -33,9 +33,13 @@ void train_options_free(train_arguments *a);
 int train_options_read(train_arguments *a, const cli_verb *verb, int argc, char **argv, cli_list *args);
 /* All of it but the command line, for a verb that has read these options itself and set a->given. */
 int train_options_settle(train_arguments *a);
+typedef struct train_choice {
+    bool labelled; /* labelled photos of defects are wanted, and there are some */
+    bool recipe;   /* nobody asked for what is taken: docs/zero-shot.md's recipe for several products */
+} train_choice;
 /* What "auto" of --descriptor and --negatives means now that the photos are known: of `products` categories, with `defects` labelled
- * ones. *labelled: they are wanted. Returns -1 to go on, else an exit code. */
-int train_options_choose(train_arguments *a, size_t products, size_t defects, bool *labelled);
+ * ones. Returns -1 to go on, else an exit code. */
+int train_options_choose(train_arguments *a, size_t products, size_t defects, train_choice *choice);
 /* The effective configuration as config_text makes it. */
 char *train_options_text(const train_arguments *a, bool indented);
 
