@@ -353,7 +353,10 @@ static cz_status run(cz_trainer *t, cz_backbone *backbone)
     CZ_TRY(prepare_optimiser(t));
     CZ_TRY(cz_trainer_reserve(t, 0));
     CZ_TRY(cz_train_knn_choose(t));
-    if (t->model->relation != NULL) CZ_TRY(cz_patch_set_use_relations(&t->patches, t->model->relation, true));
+    if (t->model->relation != NULL) {
+        CZ_TRY(cz_patch_set_use_relations(&t->patches, t->model->relation, true));
+        CZ_TRY(cz_trainer_reserve(t, 0)); /* they may be wider than pooled features */
+    }
     CZ_TRY(measure_scale(t));
     if (t->model->image_level) {
         CZ_TRY(cz_patch_set_use_images(&t->patches));

@@ -144,6 +144,33 @@ static cz_status call_train_knn_auto(void)
     return status;
 }
 
+static cz_status load_mask(void *ctx, size_t index, cz_image *out)
+{
+    static const uint8_t all = 255;
+    (void)ctx;
+    (void)index;
+    *out = (cz_image){&all, 1, 1, 1, CZ_GRAY8};
+    return CZ_OK;
+}
+
+/* Drawn and labelled defects, told by relational numbers. */
+static cz_status call_train_negatives(void)
+{
+    cz_model *trained = NULL;
+    cz_train_options options;
+    cz_image_source source = CZ_IMAGE_SOURCE_INIT;
+    small_training(&options);
+    source.count = PHOTOS;
+    source.load = load;
+    options.descriptor = "relational";
+    options.negatives.synthetic = 1;
+    options.negatives.labelled = &source;
+    options.negatives.mask = load_mask;
+    const cz_status status = cz_train(backbone, &source, &options, &trained);
+    cz_model_close(trained);
+    return status;
+}
+
 static cz_status load_again(void *ctx, size_t index, cz_image *out)
 {
     return load(ctx, index % PHOTOS, out);
@@ -289,6 +316,7 @@ static void sweep_all(void **state)
     sweep("train", call_train, 1);
     sweep("train a bank", call_train_knn, 1);
     sweep("train a bank, rotations auto", call_train_knn_auto, 1);
+    sweep("train against negatives", call_train_negatives, 5);
     sweep("train with a feature store", call_train_cached, 1);
     sweep("photos that score each other", call_mutual, 1);
     sweep("model save", call_model_save, 1);

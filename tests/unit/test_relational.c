@@ -154,10 +154,11 @@ static void test_damaged(void **state)
     const cz_image_source shown = labelled(&nothing);
     cz_train_options o = relational(&shown);
     cz_model *model = train(&o), *read = NULL;
-    float wrong[2 * 54];
+    float wrong[2 * 54], right[2 * 54];
     double wide[2 * 54] = {0};
     memcpy(wrong, model->relation, sizeof wrong);
-    const cz_tensor_view good = {"relation.scales", CZ_F32, 2, {2, 54}, model->relation, sizeof wrong};
+    memcpy(right, wrong, sizeof right);
+    const cz_tensor_view good = {"relation.scales", CZ_F32, 2, {2, 54}, right, sizeof right};
     cz_tensor_view bad[7] = {good, good, good, good, good, good, good};
     bad[0].shape[0] = 54, bad[0].shape[1] = 2;
     bad[1].rank = 1, bad[1].shape[0] = 108;

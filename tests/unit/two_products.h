@@ -136,12 +136,13 @@ static inline int tear_down(void **state)
 
 /* ---- helpers ------------------------------------------------------------------------------------------------------ */
 
-static char line[400];
+static char lines[2000]; /* of the log, until there is no more room */
 
 static inline void keep_line(void *ctx, const char *message)
 {
     (void)ctx;
-    (void)snprintf(line, sizeof line, "%s", message);
+    const size_t used = strlen(lines);
+    (void)snprintf(lines + used, sizeof lines - used, "%s\n", message);
 }
 
 static inline cz_train_options options(const char *method)

@@ -330,7 +330,8 @@ int train_options_choose(train_arguments *a, size_t products, size_t defects, tr
     const bool automatic = strcmp(a->descriptor, "auto") == 0;
     t->descriptor = automatic ? (zero_shot ? "relational" : "patch") : a->descriptor;
     const bool relational = strcmp(t->descriptor, "relational") == 0;
-    unsigned wanted = relational ? SYNTHETIC | LABELLED : NOISE;
+    /* only that detector learns from negatives */
+    unsigned wanted = relational && strcmp(t->detector, "simplenet") == 0 ? SYNTHETIC | LABELLED : NOISE;
     if (strcmp(a->negatives, "auto") != 0) {
         wanted = parse_negatives(a->negatives);
         if (wanted == 0) {
@@ -347,6 +348,8 @@ int train_options_choose(train_arguments *a, size_t products, size_t defects, tr
         return CLI_USAGE;
     }
     t->negatives.noise = (wanted & NOISE) != 0;
+    if (!(wanted & SYNTHETIC) && a->given[find_option(a, "synthetic")])
+        cli_note("--synthetic has no effect without --negatives synthetic");
     if (!(wanted & SYNTHETIC)) t->negatives.synthetic = 0;
     choice->labelled = (wanted & LABELLED) && defects > 0;
     if (automatic && relational) set_recipe(a);
