@@ -212,6 +212,7 @@ static cz_status make_model(adapter *a, const cz_image_source *images)
                                         .ctx = o->ctx};
     cz_head_config config = a->source->head->config;
     config.weight_both = a->settings.weight_both != 0;
+    config.noise_twins = true; /* nothing here is known to be anomalous: noise is what there is */
     CZ_TRY(cz_precision_of_model(a->source, o->precision, &a->precision));
     config.precision = cz_precision_products(a->precision);
     CZ_TRY(cz_model_copy(a->source, &config, &a->model));

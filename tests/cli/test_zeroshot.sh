@@ -37,6 +37,11 @@ expect 0 train "$tmp/own.cozad" "${sources[@]}" --top-k 3
 info "$tmp/own.cozad"
 stdout_has '^head\.top_k +3'
 stdout_has '^head\.hidden_width +256'
+# a file of all defaults is as if nothing was said
+expect 0 "$cozad" train --method cozad --print-config
+cp "$tmp/out" "$tmp/base.json"
+expect 0 train "$tmp/file.cozad" "${sources[@]}" --config "$tmp/base.json"
+cmp "$tmp/zs.cozad" "$tmp/file.cozad" || fail "a file of defaults is something else"
 
 # --- not where it is not wanted, nor for one product, nor by the other methods
 patch() { # WORDS… of a model that is told by patches, against noise

@@ -306,19 +306,24 @@ static unsigned parse_negatives(const char *text)
 }
 
 /* The recipe of docs/zero-shot.md, where nothing else was said: 54 numbers a patch need no wide head, and defects are told from many
- * patches rather than the one that is oddest. */
+ * patches rather than the one that is oddest. A file that --print-config wrote says the default of everything, which is as if it said
+ * nothing. */
 static void set_recipe(train_arguments *a)
 {
-    static const struct {
+    const cz_train_options *t = &a->train;
+    cz_train_options d;
+    cz_train_options_init(&d);
+    const struct {
         const char *name, *text;
-    } recipe[] = {{"hidden-width", "256"},
-                  {"patches-per-image", "32"},
-                  {"lr-adaptor", "1e-3"},
-                  {"lr-discriminator", "1e-3"},
-                  {"top-k", "20"}};
+        bool own; /* another value than the default */
+    } recipe[] = {{"hidden-width", "256", t->hidden_width != d.hidden_width},
+                  {"patches-per-image", "32", t->patches_per_image != d.patches_per_image},
+                  {"lr-adaptor", "1e-3", t->lr_adaptor != d.lr_adaptor},
+                  {"lr-discriminator", "1e-3", t->lr_discriminator != d.lr_discriminator},
+                  {"top-k", "20", t->top_k != d.top_k}};
     for (size_t i = 0; i < sizeof recipe / sizeof *recipe; i++) {
         const size_t at = find_option(a, recipe[i].name);
-        if (!a->given[at] && !a->from_file[at]) (void)cli_set_value(&a->options[at], recipe[i].text);
+        if (!a->given[at] && !recipe[i].own) (void)cli_set_value(&a->options[at], recipe[i].text);
     }
 }
 
