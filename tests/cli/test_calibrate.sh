@@ -79,10 +79,10 @@ fi
 cp "$tmp/out" "$tmp/today.jsonl"
 expect 0 sc -m "$tmp/c.cozad" "$all" --csv
 stdout_has '^path,score,width,height,error,p_value,decision,threshold,regions,out_of_range$'
-awk -F, 'NR > 1 && (NF != 9 || $6 == "" || ($7 != "normal" && $7 != "anomalous") || $8 == "") { exit 1 }' "$tmp/out" ||
+awk -F, 'NR > 1 && (NF != 10 || $6 == "" || ($7 != "normal" && $7 != "anomalous") || $8 == "") { exit 1 }' "$tmp/out" ||
     fail "a line of the CSV lacks something"
 expect 0 sc -m "$tmp/a.cozad" "$all" --csv
-awk -F, 'NR > 1 && (NF != 9 || $6 $7 $8 $9 != "") { exit 1 }' "$tmp/out" || fail "decisions without calibration"
+awk -F, 'NR > 1 && (NF != 10 || $6 $7 $8 $9 != "") { exit 1 }' "$tmp/out" || fail "decisions without calibration"
 expect 0 sc -m "$tmp/a.cozad" "$all" --json
 ! grep -q 'p_value' "$tmp/out" || fail "a p-value without calibration"
 
