@@ -213,7 +213,6 @@ static cz_status check_detector(const cz_train_options *o)
     cz_head_config config;
     cz_head *head = NULL;
     CZ_TRY(check_knn(o));
-    CZ_TRY(check_negatives(o));
     if (o->simplenet_compat && strcmp(o->detector, "simplenet") != 0)
         return cz_fail(CZ_E_ARG, "simplenet_compat is about detector \"simplenet\", not \"%s\"", o->detector);
     if (is_flow(o) && o->flow.struct_size < sizeof o->flow)
@@ -221,6 +220,7 @@ static cz_status check_detector(const cz_train_options *o)
     if (is_flow(o) && (o->flow.level == NULL || (strcmp(o->flow.level, "patch") != 0 && !cz_train_is_image_level(o))))
         return cz_fail(CZ_E_ARG, "flow level \"%.40s\" is not one of: patch, image",
                        o->flow.level != NULL ? o->flow.level : "");
+    CZ_TRY(check_negatives(o)); /* asks for the flow's level */
     if (!cz_train_in_tasks(o->method) || !o->cozad.contrast) return CZ_OK;
     cz_train_head_config(o, CZ_PRECISION_FP32, &config);
     CZ_TRY(cz_head_create(o->detector, &config, &head));

@@ -294,6 +294,8 @@ static void test_refused(void **state)
     o.descriptor = "relational";
     o.flow.level = "image";
     refused(&o, "relational descriptors are for detectors of patches that are trained");
+    o.flow.level = NULL;
+    refused(&o, "flow level \"\" is not one of: patch, image");
     o = options("simplenet");
     o.descriptor = "relative";
     refused(&o, "descriptor \"relative\" is not one of: patch, relational");
