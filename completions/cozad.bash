@@ -265,6 +265,8 @@ _cozad() {
     "mutual:--candidates") return ;;
     "mutual:--nearest") return ;;
     "mutual:--same-piece") words="leave-out keep" ;;
+    "mutual:--neighbourhood") words="auto 1 3" ;;
+    "mutual:--among") words="auto similar drawn" ;;
     "mutual:--width") return ;;
     "mutual:--seed") return ;;
     "mutual:--memory") return ;;
@@ -349,7 +351,7 @@ _cozad() {
     "plot") options="--output --json --quiet --help" ;;
     "info") options="--json --quiet --help" ;;
     "inspect") options="--model --photos --report --top --distrust --export-clean --export-suspects --backbone --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
-    "mutual") options="--top --maps --overlay --backbone --taps --image-size --fit --resize --roi --ignore-mask --candidates --nearest --same-piece --width --seed --memory --precision --threads --data --layout --category --resamples --save-scores --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
+    "mutual") options="--top --maps --overlay --backbone --taps --image-size --fit --resize --roi --ignore-mask --candidates --nearest --same-piece --neighbourhood --among --width --seed --memory --precision --threads --data --layout --category --resamples --save-scores --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
     "features") options="--backbone --tap --output --tensor --patch-taps --feature-width --feature-scale --image-size --fit --resize --precision --threads --max-pixels --quiet --help" ;;
     "weights list") options="--json --quiet --help" ;;
     "weights inspect") options="--json --quiet --help" ;;

@@ -14,6 +14,27 @@ extern "C" {
 /* Fewer photos are not compared: their opinion of each other is worth little. */
 #define CZ_MUTUAL_PHOTOS ((size_t)8)
 
+/* What a patch's descriptor is: the mean of 3 x 3 cells (outside the photo is zero), which a border of a photo is told by and noise is
+ * less in; or one cell alone, which where parts lie anyhow tells small defects better. Automatic: from the photos themselves, alone
+ * where the nearest twentieth of them is at less than CZ_MUTUAL_ANYHOW of the middle distance. */
+typedef enum cz_mutual_neighbourhood {
+    CZ_MUTUAL_NEIGHBOURHOOD_AUTO = 0,
+    CZ_MUTUAL_NEIGHBOURHOOD_1 = 1,
+    CZ_MUTUAL_NEIGHBOURHOOD_3 = 3
+} cz_mutual_neighbourhood;
+
+/* Which photos a photo is compared with: the most similar ones, or some drawn from all. Automatic: drawn where a photo has at least one
+ * other of the same piece on average, since not all of those are recognised and the most similar photos are full of them; and never
+ * where parts lie anyhow. */
+typedef enum cz_mutual_among {
+    CZ_MUTUAL_AMONG_AUTO = 0,
+    CZ_MUTUAL_AMONG_SIMILAR = 1,
+    CZ_MUTUAL_AMONG_DRAWN = 2
+} cz_mutual_among;
+
+/* A batch whose `nearer` (below) is smaller has parts that lie anyhow. */
+#define CZ_MUTUAL_ANYHOW 0.8
+
 typedef struct cz_mutual_options {
     size_t struct_size;
     const char *taps;                 /* "layer2,layer3"; the patches are those of the first */
@@ -27,7 +48,7 @@ typedef struct cz_mutual_options {
         candidates; /* M: photos that each is compared with patch by patch, at least 1; 24. More than the others: all */
     size_t nearest; /* K: a patch's score is the mean distance to its K nearest, at least 1; 3 */
     int same_piece; /* 1: candidates that show the very same piece once more are left out (docs/mutual.md); 0: they count; 1 */
-    uint64_t seed;   /* of the projection */
+    uint64_t seed;   /* of the projection and of what is drawn */
     uint64_t memory; /* bytes of descriptors at the most, 0: 8 GB. About 300 kB a photo of 256 x 256, as its square */
     size_t threads;  /* 0: all the process may use */
     cz_precision
@@ -36,6 +57,8 @@ typedef struct cz_mutual_options {
     cz_progress_fn progress; /* phases "features", "describing photos", "comparing photos" */
     cz_log_fn log;
     void *ctx;
+    cz_mutual_neighbourhood neighbourhood; /* automatic */
+    cz_mutual_among among;                 /* automatic */
 } cz_mutual_options;
 /* Fills in the defaults named above. */
 CZ_API void cz_mutual_options_init(cz_mutual_options *options);
@@ -43,11 +66,11 @@ CZ_API void cz_mutual_options_init(cz_mutual_options *options);
 /* What the batch says of one photo. Scores are comparable within one batch alone. */
 typedef struct cz_mutual_photo {
     size_t index;                   /* in the source */
-    double score;                   /* mean of `raw` and `placed`, each as (value - median) / MAD over the batch */
+    double score;                   /* `placed` as (value - median) / MAD over the batch */
     double raw;                     /* mean of the 5 largest patch scores, a distance */
-    double placed;                  /* the same after each place's median over the batch is taken off */
+    double placed;                  /* the same after half of each place's median over the batch is taken off */
     size_t place_x, place_y;        /* middle of the patch with the largest score, pixels of the photo */
-    size_t same_piece;              /* candidates left out as photos of the same piece, 0 … 8 */
+    size_t same_piece;              /* candidates left out as photos of the same piece, 0 … 16 */
     size_t nearest;                 /* most similar photo, index in the source; of the same piece or not */
     size_t width, height;           /* of the photo, pixels */
     size_t grid_width, grid_height; /* patches */
@@ -67,6 +90,15 @@ CZ_API void cz_mutual_scores_free(cz_mutual_scores *scores);
 /* Photos that were scored, in the source's order, and those that could not be read. */
 CZ_API size_t cz_mutual_scores_count(const cz_mutual_scores *scores);
 CZ_API size_t cz_mutual_scores_skipped(const cz_mutual_scores *scores);
+/* How they were compared, and what that was decided by. */
+typedef struct cz_mutual_way {
+    cz_mutual_neighbourhood neighbourhood; /* not automatic */
+    cz_mutual_among among;                 /* not automatic */
+    double
+        nearer; /* distance to the nearest twentieth of the other photos, share of the middle one; NaN: not looked at */
+    double repeated; /* other photos of the same piece that a photo has, on average; NaN: not looked at */
+} cz_mutual_way;
+CZ_API void cz_mutual_scores_way(const cz_mutual_scores *scores, cz_mutual_way *out);
 /* CZ_E_ARG when `index` is out of range. */
 CZ_API cz_status cz_mutual_scores_at(const cz_mutual_scores *scores, size_t index, cz_mutual_photo *out);
 /* The photo's map at its own size, out: [height, width], a patch score's unit; NaN: not inspected. Several threads at once may. */

@@ -14,6 +14,13 @@
  * others. */
 #define CZ_MUTUAL_SAME      ((size_t)8)
 #define CZ_MUTUAL_SAME_STEP 1.1
+/* A batch is looked at through so many of its photos at the most; the share of the others that are near to one; photos of its own piece
+ * on average from which on pieces come several times. */
+#define CZ_MUTUAL_LOOKED   ((size_t)64)
+#define CZ_MUTUAL_ALIKE    0.05
+#define CZ_MUTUAL_REPEATED 1.0
+/* Share of what is usual at a place that is taken off. */
+#define CZ_MUTUAL_USUAL 0.5f
 /* Patches that an image score is the mean of. */
 #define CZ_MUTUAL_TOP ((size_t)5)
 /* An image score's MAD is at least this, in the unit of distances (descriptors have about unit length). */
@@ -45,7 +52,10 @@ cz_status cz_mutual_batch_set(cz_mutual_batch *b, size_t photo, const float *x, 
 typedef struct cz_mutual_compare {
     size_t candidates, nearest; /* each at least 1 */
     bool same_piece;            /* leave them out */
-    cz_progress_fn progress;    /* NULL: none */
+    bool
+        drawn; /* candidates are drawn with (seed, photo) from those of other pieces; otherwise the most similar ones */
+    uint64_t seed;
+    cz_progress_fn progress; /* NULL: none */
     void *ctx;
 } cz_mutual_compare;
 
@@ -61,6 +71,14 @@ typedef struct cz_mutual_result {
 /* At least 2 photos, all set. Uses the OpenMP thread count in force; the result depends on it by rounding alone. */
 cz_status cz_mutual_compare_all(const cz_mutual_batch *b, const cz_mutual_compare *how, cz_mutual_result *out);
 void cz_mutual_result_free(cz_mutual_result *r);
+
+/* What coarse distances tell of a batch (docs/math.md section 10, 7). */
+typedef struct cz_mutual_look {
+    double nearer; /* median over photos of: distance to the CZ_MUTUAL_ALIKE quantile of the others / to their median */
+    double repeated; /* photos of the same piece that a photo has, on average */
+} cz_mutual_look;
+/* At least 2 photos, all set. */
+cz_status cz_mutual_look_at(const cz_mutual_batch *b, cz_mutual_look *out);
 
 /* mutual_images.c: from patch scores to raw, placed, score and place. */
 cz_status cz_mutual_judge(cz_mutual_result *r);

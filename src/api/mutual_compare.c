@@ -4,6 +4,7 @@
 #include "engine/engine.h"
 #include "tensor/bf16.h"
 #include "util/alloc.h"
+#include "util/rng.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -13,6 +14,8 @@
 #define ROWS ((size_t)64)
 /* Floats of a coarse product. */
 #define COARSE ((size_t)1 << 18)
+/* Task of the generator; projections count from 1 << 20. */
+#define DRAWN ((uint32_t)1 << 21)
 
 typedef struct candidate {
     size_t photo;
@@ -69,7 +72,7 @@ static int by_distance(const void *a, const void *b)
 }
 
 /* w->all: every other photo, the most similar ones first. */
-static cz_status find_candidates(work *w, size_t i)
+static cz_status sort_photos(work *w, size_t i)
 {
     cz_status status = CZ_OK;
     const cz_mutual_batch *b = w->b;
@@ -183,52 +186,83 @@ static float patch_score(const work *w, const candidate *rows, size_t count, siz
 
 /* ---- one photo -------------------------------------------------------------------------------------------------------- */
 
+/* `all` in another order: the first `wanted` are drawn from all `count`. */
+static void draw_photos(const work *w, size_t i, candidate *all, size_t count, size_t wanted)
+{
+    cz_rng rng;
+    cz_rng_init(&rng, w->how->seed, CZ_RNG_MUTUAL, i + 1, DRAWN);
+    for (size_t r = 0; r < wanted; r++) {
+        const size_t other = r + (size_t)cz_rng_below(&rng, count - r);
+        const candidate swap = all[r];
+        all[r] = all[other];
+        all[other] = swap;
+    }
+}
+
+/* w->all from *first on: the candidates. Returns how many; *first are of the same piece. */
+static size_t choose(work *w, size_t i, size_t *first)
+{
+    const size_t others = w->b->photos - 1;
+    *first = w->how->drawn && w->how->same_piece ? same_pieces(w->all, others) : 0;
+    const size_t left = others - *first, count = w->most < left ? w->most : left;
+    if (w->how->drawn) draw_photos(w, i, w->all + *first, left, count);
+    return count;
+}
+
 static cz_status compare_photo(work *w, size_t i)
 {
     cz_status status;
     const size_t patches = w->patches, d = w->b->width;
-    CZ_TRY(find_candidates(w, i));
+    size_t first;
+    CZ_TRY(sort_photos(w, i));
+    const size_t most_similar = w->all[0].photo, count = choose(w, i, &first);
+    candidate *rows = w->all + first; /* from now on `photo` is a row of `fine` */
     const cz_bf16_source turned = {w->b->values + i * patches * d, d, patches, patches, true};
     cz_bf16_pack(&turned, true, w->query);
-    candidate *rows = w->all; /* the first ones; from now on `photo` is a row of `fine` */
-    for (size_t r = 0; r < w->most; r++) CZ_TRY(compare_with(w, i, &w->all[r], w->fine + r * patches));
+    for (size_t r = 0; r < count; r++) CZ_TRY(compare_with(w, i, &rows[r], w->fine + r * patches));
     size_t closest = 0;
-    for (size_t r = 0; r < w->most; r++) {
+    for (size_t r = 0; r < count; r++) {
         if (rows[r].distance < rows[closest].distance) closest = r;
     }
-    w->out->closest[i] = rows[closest].photo;
-    for (size_t r = 0; r < w->most; r++) rows[r].photo = r;
-    qsort(rows, w->most, sizeof *rows, by_distance);
-    const size_t left_out = w->how->same_piece ? same_pieces(rows, w->most) : 0;
-    w->out->left_out[i] = left_out;
+    w->out->closest[i] = w->how->drawn ? most_similar : rows[closest].photo;
+    for (size_t r = 0; r < count; r++) rows[r].photo = r;
+    qsort(rows, count, sizeof *rows, by_distance);
+    const size_t left_out = w->how->same_piece ? same_pieces(rows, count) : 0;
+    w->out->left_out[i] = first + left_out;
     for (size_t p = 0; p < patches; p++) {
         float *score = w->out->patch + i * patches + p;
-        *score = isinf(w->b->norms[i * patches + p]) ? NAN : patch_score(w, rows + left_out, w->most - left_out, p);
+        *score = isinf(w->b->norms[i * patches + p]) ? NAN : patch_score(w, rows + left_out, count - left_out, p);
     }
 out:
     return status;
 }
 
-static cz_status make_work(work *w)
+/* Room for coarse distances. */
+static cz_status make_coarse(work *w)
 {
     const cz_mutual_batch *b = w->b;
     const size_t square = b->cells * b->cells; /* fits where a photo's descriptors do */
+    w->block = square < COARSE ? COARSE / square : 1;
+    if (w->block > b->photos) w->block = b->photos;
+    w->coarse = cz_alloc_array(w->block * square, sizeof *w->coarse);
+    w->all = cz_alloc_array(b->photos, sizeof *w->all);
+    return w->coarse != NULL && w->all != NULL ? CZ_OK : CZ_E_MEMORY;
+}
+
+static cz_status make_work(work *w)
+{
+    const cz_mutual_batch *b = w->b;
     size_t fine;
     w->patches = b->grid_w * b->grid_h;
     w->most = w->how->candidates < b->photos - 1 ? w->how->candidates : b->photos - 1;
-    w->block = square < COARSE ? COARSE / square : 1;
-    if (w->block > b->photos) w->block = b->photos;
     if (!cz_mul_size(w->most, w->patches, &fine)) return cz_fail(CZ_E_MEMORY, "%zu candidates are too many", w->most);
-    w->coarse = cz_alloc_array(w->block * square, sizeof *w->coarse);
-    w->all = cz_alloc_array(b->photos, sizeof *w->all);
     w->query = cz_alloc_array(w->patches * b->width, sizeof *w->query);
     w->products = cz_alloc_array(w->patches, ROWS * sizeof *w->products);
     w->fine = cz_alloc_array(fine, sizeof *w->fine);
     w->least = cz_alloc_array(w->how->nearest < w->most ? w->how->nearest : w->most, sizeof *w->least);
-    if (w->coarse == NULL || w->all == NULL || w->query == NULL || w->products == NULL || w->fine == NULL ||
-        w->least == NULL)
-        return CZ_E_MEMORY;
-    return cz_engine_gemm_create(&w->gemm);
+    if (w->query == NULL || w->products == NULL || w->fine == NULL || w->least == NULL) return CZ_E_MEMORY;
+    const cz_status status = make_coarse(w);
+    return status == CZ_OK ? cz_engine_gemm_create(&w->gemm) : status;
 }
 
 static cz_status make_result(const cz_mutual_batch *b, cz_mutual_result *r)
@@ -290,5 +324,30 @@ out:
     cz_free(w.fine);
     cz_free(w.least);
     if (status != CZ_OK) cz_mutual_result_free(out);
+    return status;
+}
+
+/* ---- what a batch is like --------------------------------------------------------------------------------------------- */
+
+cz_status cz_mutual_look_at(const cz_mutual_batch *b, cz_mutual_look *out)
+{
+    cz_status status;
+    work w = {.b = b};
+    float nearer[CZ_MUTUAL_LOOKED];
+    size_t same = 0;
+    const size_t looked = b->photos < CZ_MUTUAL_LOOKED ? b->photos : CZ_MUTUAL_LOOKED, others = b->photos - 1;
+    if (b->photos < 2) return cz_fail(CZ_E_ARG, "%zu photos", b->photos);
+    CZ_TRY(make_coarse(&w));
+    for (size_t k = 0; k < looked; k++) {
+        CZ_TRY(sort_photos(&w, k * b->photos / looked));
+        const double middle = w.all[others / 2].distance;
+        const double alike = w.all[(size_t)(CZ_MUTUAL_ALIKE * (double)others)].distance;
+        nearer[k] = middle > 0.0 ? (float)(alike / middle) : 1.0f;
+        same += same_pieces(w.all, others);
+    }
+    *out = (cz_mutual_look){cz_mutual_median(nearer, looked), (double)same / (double)looked};
+out:
+    cz_free(w.coarse);
+    cz_free(w.all);
     return status;
 }

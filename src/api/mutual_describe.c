@@ -19,6 +19,7 @@ typedef struct work {
     cz_gemm *gemm;
     uint16_t *projection[CZ_MAX_TAPS]; /* [C, how->width] bf16 */
     float *small;                      /* [h * w of the largest tap, how->width] */
+    float *pooled;                     /* the same; NULL: neighbours are not asked */
     float *rows;                       /* [P, D] of one photo */
     double *sum;                       /* [D] */
     double square[CZ_MAX_TAPS];
@@ -64,10 +65,30 @@ static cz_status make_work(work *w)
     w->small = cz_alloc_array(small, sizeof *w->small);
     w->rows = cz_alloc_array(rows, sizeof *w->rows);
     w->sum = cz_calloc(w->width, sizeof *w->sum);
+    if (w->how->neighbourhood > 1) {
+        w->pooled = cz_alloc_array(small, sizeof *w->pooled);
+        if (w->pooled == NULL) CZ_TRY(CZ_E_MEMORY);
+    }
     if (w->small == NULL || w->rows == NULL || w->sum == NULL) CZ_TRY(CZ_E_MEMORY);
     CZ_TRY(cz_engine_gemm_create(&w->gemm));
 out:
     return status;
+}
+
+/* Mean of 3 x 3 cells; outside the map is zero, so that a cell of the border is like others of the border and of nothing else. */
+static void pool(const float *restrict from, size_t w, size_t h, size_t n, float *restrict to)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t y = 0; y < h; y++) {
+        for (size_t x = 0; x < w; x++) {
+            float *sum = to + (y * w + x) * n;
+            memset(sum, 0, n * sizeof *sum);
+            for (size_t v = y > 0 ? y - 1 : 0; v <= y + 1 && v < h; v++)
+                for (size_t u = x > 0 ? x - 1 : 0; u <= x + 1 && u < w; u++)
+                    for (size_t k = 0; k < n; k++) sum[k] += from[(v * w + u) * n + k];
+            for (size_t k = 0; k < n; k++) sum[k] *= 1.0f / 9.0f;
+        }
+    }
 }
 
 /* w->rows: [P, D], neither scaled nor centred. */
@@ -88,7 +109,9 @@ static cz_status project(work *w, size_t photo)
                                       .c = w->small,
                                       .ldc = n};
         CZ_TRY(cz_engine_gemm(w->gemm, &product));
-        cz_pooler_upsample(w->pooler, t, w->small, n, w->rows + t * n, w->width, false);
+        if (w->pooled != NULL) pool(w->small, shape->width, shape->height, n, w->pooled);
+        const float *values = w->pooled != NULL ? w->pooled : w->small;
+        cz_pooler_upsample(w->pooler, t, values, n, w->rows + t * n, w->width, false);
     }
 out:
     cz_feature_set_release_pages(w->how->set, photo);
@@ -188,6 +211,7 @@ out:
     cz_engine_gemm_destroy(w.gemm);
     for (size_t t = 0; t < CZ_MAX_TAPS; t++) cz_free(w.projection[t]);
     cz_free(w.small);
+    cz_free(w.pooled);
     cz_free(w.rows);
     cz_free(w.sum);
     if (status != CZ_OK) cz_mutual_batch_free(out);

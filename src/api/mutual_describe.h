@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From tapped maps to the descriptors of cozad_mutual.h: every tap projected at random, brought to the first one's grid and to the same
- * scale over the batch, its mean over the batch taken off (docs/math.md section 10). No pooling of neighbours: it blurs small defects,
- * and mutual scores lose by it. */
+ * scale over the batch, its mean over the batch taken off (docs/math.md section 10), with or without the mean over
+ * their neighbours. */
 #ifndef CZ_API_MUTUAL_DESCRIBE_H
 #define CZ_API_MUTUAL_DESCRIBE_H
 
@@ -13,6 +13,7 @@ typedef struct cz_mutual_describe {
     const cz_feature_set *set;
     const cz_image_source *source; /* for names in messages */
     size_t width;                  /* dimensions a tap */
+    size_t neighbourhood;          /* 3: mean of 3 x 3 cells of a tap, outside zero; 1: none */
     uint64_t seed;
     cz_progress_fn progress; /* NULL: none */
     void *ctx;

@@ -19,14 +19,14 @@ double cz_mutual_median(float *values, size_t count)
     return count % 2 ? high : 0.5 * ((double)values[count / 2 - 1] + high);
 }
 
-/* The mean of the largest patch[i] - usual[i] (usual NULL: 0) of one photo. */
+/* The mean of the largest patch[i] - CZ_MUTUAL_USUAL usual[i] (usual NULL: 0) of one photo. */
 static double mean_of_top(const float *patch, const float *usual, size_t count)
 {
     double top[CZ_MUTUAL_TOP], sum = 0.0;
     size_t n = 0;
     for (size_t i = 0; i < count; i++) {
         if (isnan(patch[i])) continue;
-        const double v = (double)patch[i] - (usual != NULL ? (double)usual[i] : 0.0);
+        const double v = (double)patch[i] - (usual != NULL ? (double)(CZ_MUTUAL_USUAL * usual[i]) : 0.0);
         if (n == CZ_MUTUAL_TOP && v <= top[n - 1]) continue;
         size_t at = n < CZ_MUTUAL_TOP ? n++ : n - 1;
         for (; at > 0 && top[at - 1] < v; at--) top[at] = top[at - 1];
@@ -45,14 +45,14 @@ static size_t place_of_largest(const float *patch, size_t count)
     return best;
 }
 
-/* score += (value - median) / (2 MAD) */
-static void add_standing(const double *value, size_t count, float *room, double *score)
+/* score = (value - median) / MAD */
+static void measure_standing(const double *value, size_t count, float *room, double *score)
 {
     for (size_t i = 0; i < count; i++) room[i] = (float)value[i];
     const double middle = cz_mutual_median(room, count);
     for (size_t i = 0; i < count; i++) room[i] = (float)fabs(value[i] - middle);
     const double mad = cz_mutual_median(room, count), spread = mad > CZ_MUTUAL_MAD ? mad : CZ_MUTUAL_MAD;
-    for (size_t i = 0; i < count; i++) score[i] += 0.5 * (value[i] - middle) / spread;
+    for (size_t i = 0; i < count; i++) score[i] = (value[i] - middle) / spread;
 }
 
 /* usual: [P] the median over photos at each place. */
@@ -82,10 +82,8 @@ cz_status cz_mutual_judge(cz_mutual_result *r)
         r->raw[i] = mean_of_top(patch, NULL, r->patches);
         r->placed[i] = mean_of_top(patch, usual, r->patches);
         r->place[i] = place_of_largest(patch, r->patches);
-        r->score[i] = 0.0;
     }
-    add_standing(r->raw, r->photos, room, r->score);
-    add_standing(r->placed, r->photos, room, r->score);
+    measure_standing(r->placed, r->photos, room, r->score);
 out:
     cz_free(room);
     cz_free(usual);

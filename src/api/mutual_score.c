@@ -23,6 +23,7 @@ struct cz_mutual_scores {
     cz_geometry *geometry; /* [photos] */
     size_t *source;        /* [photos] index in the source */
     double low, high;
+    cz_mutual_way way;
 };
 
 /* What is needed on the way. */
@@ -59,6 +60,11 @@ static cz_status check(cz_backbone *b, const cz_image_source *images, const cz_m
     if (o->width < 1 || o->width > 4096) return cz_fail(CZ_E_ARG, "a width of %zu is not in 1 … 4096", o->width);
     if (o->candidates < 1) return cz_fail(CZ_E_ARG, "no candidates: a photo is compared with at least 1");
     if (o->nearest < 1) return cz_fail(CZ_E_ARG, "a patch's score needs at least 1 nearest patch");
+    if (o->neighbourhood != CZ_MUTUAL_NEIGHBOURHOOD_AUTO && o->neighbourhood != CZ_MUTUAL_NEIGHBOURHOOD_1 &&
+        o->neighbourhood != CZ_MUTUAL_NEIGHBOURHOOD_3)
+        return cz_fail(CZ_E_ARG, "a neighbourhood of %d is neither 1 nor 3", (int)o->neighbourhood);
+    if (o->among != CZ_MUTUAL_AMONG_AUTO && o->among != CZ_MUTUAL_AMONG_SIMILAR && o->among != CZ_MUTUAL_AMONG_DRAWN)
+        return cz_fail(CZ_E_ARG, "cz_mutual_options: unknown choice of photos %d", (int)o->among);
     if (o->precision == CZ_PRECISION_AUTO || o->precision == CZ_PRECISION_MODEL)
         return cz_fail(CZ_E_ARG, "precision \"%s\" needs a model", cz_precision_name(o->precision));
     const cz_status status = cz_precision_check(o->precision);
@@ -163,22 +169,49 @@ static cz_status measure_scale(cz_mutual_scores *s)
     return CZ_OK;
 }
 
+/* Neighbourhood and candidates: as asked, or as the batch itself, described with neighbourhoods, tells. */
+static cz_status decide(const work *w, const cz_mutual_options *o, cz_mutual_way *way)
+{
+    cz_mutual_look look;
+    *way = (cz_mutual_way){o->neighbourhood, o->among, NAN, NAN};
+    if (o->neighbourhood != CZ_MUTUAL_NEIGHBOURHOOD_AUTO && o->among != CZ_MUTUAL_AMONG_AUTO) return CZ_OK;
+    const cz_status status = cz_mutual_look_at(&w->batch, &look);
+    if (status != CZ_OK) return status;
+    const bool anyhow = look.nearer < CZ_MUTUAL_ANYHOW;
+    const bool drawn = !anyhow && look.repeated >= CZ_MUTUAL_REPEATED;
+    way->nearer = look.nearer;
+    way->repeated = look.repeated;
+    if (o->neighbourhood == CZ_MUTUAL_NEIGHBOURHOOD_AUTO)
+        way->neighbourhood = anyhow ? CZ_MUTUAL_NEIGHBOURHOOD_1 : CZ_MUTUAL_NEIGHBOURHOOD_3;
+    if (o->among == CZ_MUTUAL_AMONG_AUTO) way->among = drawn ? CZ_MUTUAL_AMONG_DRAWN : CZ_MUTUAL_AMONG_SIMILAR;
+    return CZ_OK;
+}
+
 static cz_status compare(work *w, const cz_image_source *images, const cz_mutual_options *o, cz_mutual_scores *s)
 {
     cz_status status;
-    const cz_mutual_describe describe = {.extractor = w->extractor,
-                                         .set = &w->set,
-                                         .source = images,
-                                         .width = o->width,
-                                         .seed = o->seed,
-                                         .progress = o->progress,
-                                         .ctx = o->ctx};
-    const cz_mutual_compare how = {.candidates = o->candidates,
-                                   .nearest = o->nearest,
-                                   .same_piece = o->same_piece != 0,
+    cz_mutual_describe describe = {.extractor = w->extractor,
+                                   .set = &w->set,
+                                   .source = images,
+                                   .width = o->width,
+                                   .neighbourhood = o->neighbourhood == CZ_MUTUAL_NEIGHBOURHOOD_1 ? 1 : 3,
+                                   .seed = o->seed,
                                    .progress = o->progress,
                                    .ctx = o->ctx};
     CZ_TRY(cz_mutual_describe_all(&describe, &w->batch));
+    CZ_TRY(decide(w, o, &s->way));
+    if ((size_t)s->way.neighbourhood != describe.neighbourhood) {
+        describe.neighbourhood = (size_t)s->way.neighbourhood;
+        cz_mutual_batch_free(&w->batch);
+        CZ_TRY(cz_mutual_describe_all(&describe, &w->batch));
+    }
+    const cz_mutual_compare how = {.candidates = o->candidates,
+                                   .nearest = o->nearest,
+                                   .same_piece = o->same_piece != 0,
+                                   .drawn = s->way.among == CZ_MUTUAL_AMONG_DRAWN,
+                                   .seed = o->seed,
+                                   .progress = o->progress,
+                                   .ctx = o->ctx};
     CZ_TRY(cz_mutual_compare_all(&w->batch, &how, &s->result));
     CZ_TRY(keep(w, s));
     CZ_TRY(measure_scale(s));
@@ -237,6 +270,11 @@ size_t cz_mutual_scores_count(const cz_mutual_scores *s)
 size_t cz_mutual_scores_skipped(const cz_mutual_scores *s)
 {
     return s->skipped;
+}
+
+void cz_mutual_scores_way(const cz_mutual_scores *s, cz_mutual_way *out)
+{
+    *out = s->way;
 }
 
 /* The photo's pixel in the middle of place `at` of `grid`, where the network's input has `size` pixels. */

@@ -56,6 +56,25 @@ expect 0 mutual "$photos" --csv --same-piece keep
 awk -v a="$apart" -v k="$(raw)" 'BEGIN { exit !(k < a) }' || fail "kept twins change nothing: $(raw), $apart"
 rm "$photos"/*-again.png
 
+# --- how they are compared is said, unless it was asked for or -q
+expect 0 mutual "$photos" --csv
+cmp "$tmp/out" "$tmp/all.csv" || fail "the same photos, another table"
+stderr_has '^cozad: --neighbourhood [13] --among (similar|drawn): the nearest twentieth of the photos is at 0\.[0-9]+ of the middle distance \(parts lie (alike|anyhow)\), a photo has [0-9.]+ others of its piece$'
+way=$(sed -nE 's/^cozad: (--neighbourhood . --among [a-z]+):.*/\1/p' "$tmp/err")
+# shellcheck disable=SC2086 # four words
+expect 0 mutual "$photos" --csv $way
+cmp "$tmp/out" "$tmp/all.csv" || fail "asked for, another table: $way"
+[ ! -s "$tmp/err" ] || fail "what was asked for is said again"
+for way in '--neighbourhood 1' '--neighbourhood 3' '--among drawn --candidates 5' '--among similar --candidates 5'; do
+    # shellcheck disable=SC2086 # two or four words
+    expect 0 mutual "$photos" --csv $way -q
+    [ ! -s "$tmp/err" ] || fail "-q is not quiet"
+    [ "$(sed -n "2,$((bad + 1))p" "$tmp/out" | grep -c '/bad')" = "$bad" ] || fail "the defects are not first with $way"
+    cut -d, -f3 "$tmp/out" | sort >"$tmp/raw.${way//[^a-z0-9]/}"
+done
+! cmp -s "$tmp/raw.neighbourhood1" "$tmp/raw.neighbourhood3" || fail "--neighbourhood changes nothing"
+! cmp -s "$tmp/raw.amongdrawncandidates5" "$tmp/raw.amongsimilarcandidates5" || fail "--among changes nothing"
+
 # --- photos that cannot be read are named, the others compared
 echo 'this is text' >"$photos/text.png"
 expect 3 mutual "$photos" "$tmp/nowhere.png" --csv
@@ -104,6 +123,8 @@ one_line 'candidates'
 expect 2 mutual "$photos" --overlay
 expect 2 mutual "$photos" --save-scores "$tmp/no"
 expect 2 mutual "$photos" --same-piece perhaps
+expect 2 mutual "$photos" --neighbourhood 2
+expect 2 mutual "$photos" --among few
 expect 2 mutual "$photos" --image-size big
 mkdir "$tmp/few"
 cp "$photos"/good00[0-6].png "$tmp/few"

@@ -2,6 +2,7 @@
 /* Descriptors against descriptors (api/mutual_batch.h): distances, candidates, photos of the same piece, patch and image scores against a
  * naive twin in double; duplicates, batches that are all alike, values that are not finite. */
 #include "api/mutual_batch.h"
+#include "cozad/cozad_mutual.h"
 #include "tensor/dtype.h"
 #include "util/rng.h"
 
@@ -17,7 +18,7 @@
 
 /* ---- descriptors made up --------------------------------------------------------------------------------------------- */
 
-enum { PHOTOS = 18, GRID_W = 6, GRID_H = 9, P = GRID_W * GRID_H, D = 24, CELLS = 2 * 3, M = 7, K = 3 };
+enum { PHOTOS = 18, GRID_W = 6, GRID_H = 9, P = GRID_W * GRID_H, D = 24, CELLS = 2 * 3, M = 7, K = 3, SEED = 5 };
 enum { SAME = 3, ODD = 11, ODD_PATCH = 40 }; /* photos 0 … SAME - 1 show one piece; one patch of ODD is like nothing */
 
 static float x[PHOTOS][P][D];
@@ -132,15 +133,57 @@ static size_t take_least(const double *values, bool *taken, size_t count)
     return best;
 }
 
-static void naive_photo(twin *t, size_t i, bool same_piece)
+/* Values ascend; how many are before the widest step. */
+static size_t naive_same(const double *values, size_t count)
 {
-    double coarse[PHOTOS], mean[M], fine[M][P];
-    size_t photo[M], order[M], left_out = 0;
-    bool taken[PHOTOS] = {false}, sorted[M] = {false};
+    double widest = 1.1;
+    size_t best = 0;
+    for (size_t k = 1; k < count && k <= 8; k++) {
+        const double step = values[k] / values[k - 1];
+        if (step > widest) {
+            widest = step;
+            best = k;
+        }
+    }
+    return best;
+}
+
+/* All other photos by coarse distance; sorted: those distances. */
+static void naive_others(size_t i, size_t *photo, double *sorted)
+{
+    double coarse[PHOTOS];
+    bool taken[PHOTOS] = {false};
     for (size_t j = 0; j < PHOTOS; j++) coarse[j] = j == i ? INFINITY : naive_coarse(i, j);
+    for (size_t m = 0; m < PHOTOS - 1; m++) {
+        photo[m] = take_least(coarse, taken, PHOTOS);
+        sorted[m] = coarse[photo[m]];
+    }
+}
+
+/* The first M of all but the first `same`, drawn: each place takes one of what is left, which takes its place. */
+static void naive_draw(size_t i, size_t *photo, size_t same)
+{
+    cz_rng rng;
+    cz_rng_init(&rng, SEED, CZ_RNG_MUTUAL, i + 1, (uint32_t)1 << 21);
+    memmove(photo, photo + same, (PHOTOS - 1 - same) * sizeof *photo);
+    for (size_t m = 0; m < M; m++) {
+        const size_t other = m + (size_t)cz_rng_below(&rng, PHOTOS - 1 - same - m), swap = photo[m];
+        photo[m] = photo[other];
+        photo[other] = swap;
+    }
+}
+
+static void naive_photo(twin *t, size_t i, bool same_piece, bool drawn)
+{
+    double coarse[PHOTOS], mean[M], fine[M][P], ascending_mean[M];
+    size_t photo[PHOTOS], order[M], same = 0;
+    bool sorted[M] = {false};
+    naive_others(i, photo, coarse);
+    const size_t most_similar = photo[0];
+    if (drawn && same_piece) same = naive_same(coarse, PHOTOS - 1);
+    if (drawn) naive_draw(i, photo, same);
     for (size_t m = 0; m < M; m++) {
         size_t count = 0;
-        photo[m] = take_least(coarse, taken, PHOTOS);
         mean[m] = 0.0;
         for (size_t p = 0; p < P; p++) {
             if (!valid[i][p]) continue;
@@ -150,17 +193,13 @@ static void naive_photo(twin *t, size_t i, bool same_piece)
         }
         mean[m] /= (double)count;
     }
-    for (size_t m = 0; m < M; m++) order[m] = take_least(mean, sorted, M);
-    double widest = 1.1;
-    for (size_t k = 1; k < M && same_piece; k++) { /* M - 1 is below 8 */
-        const double step = mean[order[k]] / mean[order[k - 1]];
-        if (step > widest) {
-            widest = step;
-            left_out = k;
-        }
+    for (size_t m = 0; m < M; m++) {
+        order[m] = take_least(mean, sorted, M);
+        ascending_mean[m] = mean[order[m]];
     }
-    t->left_out[i] = left_out;
-    t->closest[i] = photo[order[0]];
+    const size_t left_out = same_piece ? naive_same(ascending_mean, M) : 0;
+    t->left_out[i] = same + left_out;
+    t->closest[i] = drawn ? most_similar : photo[order[0]];
     for (size_t p = 0; p < P; p++) {
         double values[M];
         const size_t count = M - left_out, most = K < count ? K : count;
@@ -177,7 +216,7 @@ static double naive_top(const twin *t, size_t i, const double *usual)
     double values[P], sum = 0.0;
     size_t n = 0;
     for (size_t p = 0; p < P; p++) {
-        if (valid[i][p]) values[n++] = t->patch[i][p] - (usual != NULL ? usual[p] : 0.0);
+        if (valid[i][p]) values[n++] = t->patch[i][p] - (usual != NULL ? 0.5 * usual[p] : 0.0);
     }
     qsort(values, n, sizeof *values, ascending);
     for (size_t k = 0; k < 5; k++) sum += values[n - 1 - k] / 5.0;
@@ -193,10 +232,10 @@ static double naive_standing(const double *values, size_t i)
     return (values[i] - middle) / fmax(naive_median(sorted, PHOTOS), 1e-3);
 }
 
-static void naive(twin *t, bool same_piece)
+static void naive(twin *t, bool same_piece, bool drawn)
 {
     double usual[P], column[PHOTOS];
-    for (size_t i = 0; i < PHOTOS; i++) naive_photo(t, i, same_piece);
+    for (size_t i = 0; i < PHOTOS; i++) naive_photo(t, i, same_piece, drawn);
     for (size_t p = 0; p < P; p++) {
         size_t n = 0;
         for (size_t i = 0; i < PHOTOS; i++) {
@@ -212,7 +251,7 @@ static void naive(twin *t, bool same_piece)
             if (valid[i][p] && t->patch[i][p] > t->patch[i][t->place[i]]) t->place[i] = p;
         }
     }
-    for (size_t i = 0; i < PHOTOS; i++) t->score[i] = 0.5 * (naive_standing(t->raw, i) + naive_standing(t->placed, i));
+    for (size_t i = 0; i < PHOTOS; i++) t->score[i] = naive_standing(t->placed, i);
 }
 
 static void check_near(double got, double wanted, double off, const char *what, size_t i)
@@ -255,7 +294,7 @@ static void against_the_twin(void **state)
     for (int same_piece = 0; same_piece < 2; same_piece++) {
         cz_mutual_compare how = usual_way;
         how.same_piece = same_piece != 0;
-        naive(&t, how.same_piece);
+        naive(&t, how.same_piece, false);
         assert_int_equal(cz_mutual_compare_all(&b, &how, &r), CZ_OK);
         check_twin(&r, &t);
         for (size_t i = 0; i < SAME; i++) {
@@ -266,6 +305,81 @@ static void against_the_twin(void **state)
         assert_int_equal(r.place[ODD], ODD_PATCH);
         cz_mutual_result_free(&r);
     }
+    cz_mutual_batch_free(&b);
+}
+
+/* Candidates that are drawn: none of the same piece where they are left out; another seed, other ones. */
+static void drawn_candidates(void **state)
+{
+    (void)state;
+    cz_mutual_batch b;
+    cz_mutual_result r, other;
+    static twin t;
+    cz_mutual_compare how = usual_way;
+    how.drawn = true;
+    how.seed = SEED;
+    make_descriptors();
+    fill_batch(&b);
+    for (int same_piece = 0; same_piece < 2; same_piece++) {
+        how.same_piece = same_piece != 0;
+        naive(&t, how.same_piece, true);
+        assert_int_equal(cz_mutual_compare_all(&b, &how, &r), CZ_OK);
+        check_twin(&r, &t);
+        for (size_t i = 0; i < SAME; i++)
+            assert_true(r.closest[i] < SAME && r.left_out[i] >= (same_piece ? SAME - 1 : 0));
+        if (same_piece) break;
+        cz_mutual_result_free(&r);
+    }
+    how.seed++;
+    assert_int_equal(cz_mutual_compare_all(&b, &how, &other), CZ_OK);
+    size_t changed = 0;
+    for (size_t i = 0; i < PHOTOS; i++) changed += fabs(r.raw[i] - other.raw[i]) > 1e-6;
+    assert_true(changed > PHOTOS / 2);
+    cz_mutual_result_free(&other);
+    how.candidates = 1000; /* all others: the seed is of no account */
+    cz_mutual_result_free(&r);
+    assert_int_equal(cz_mutual_compare_all(&b, &how, &r), CZ_OK);
+    how.seed++;
+    assert_int_equal(cz_mutual_compare_all(&b, &how, &other), CZ_OK);
+    for (size_t i = 0; i < PHOTOS; i++) check_near(r.raw[i], other.raw[i], 1e-6, "raw", i);
+    cz_mutual_result_free(&r);
+    cz_mutual_result_free(&other);
+    cz_mutual_batch_free(&b);
+}
+
+/* What a batch is like, against the twin; parts that lie in one of three ways are recognised. */
+static void look_at_a_batch(void **state)
+{
+    (void)state;
+    cz_mutual_batch b;
+    cz_mutual_look look;
+    double nearer[PHOTOS], sorted[PHOTOS], repeated = 0.0;
+    size_t photo[PHOTOS];
+    make_descriptors();
+    fill_batch(&b);
+    for (size_t i = 0; i < PHOTOS; i++) {
+        naive_others(i, photo, sorted);
+        nearer[i] = sorted[0] / sorted[8]; /* a twentieth of 17: the first */
+        repeated += (double)naive_same(sorted, PHOTOS - 1) / PHOTOS;
+    }
+    assert_int_equal(cz_mutual_look_at(&b, &look), CZ_OK);
+    check_near(look.nearer, naive_median(nearer, PHOTOS), 1e-4, "nearer", 0);
+    check_near(look.repeated, repeated, 1e-9, "repeated", 0);
+    assert_true(look.nearer > CZ_MUTUAL_ANYHOW && look.repeated < CZ_MUTUAL_REPEATED && look.repeated > 0.0);
+    for (size_t i = 3; i < PHOTOS; i++) {
+        for (size_t p = 0; p < P; p++) {
+            for (size_t k = 0; k < D; k++) x[i][p][k] += (float)(i % 3) * ((float)((p * 7 + k * 5) % 11) - 5.0f);
+            valid[i][p] = 1;
+        }
+    }
+    x[3][0][3] = 0.0f;
+    for (size_t p = 0; p < P; p += GRID_W) x[3][p][3] = 0.0f; /* was not a number */
+    for (size_t i = 0; i < PHOTOS; i++) assert_int_equal(cz_mutual_batch_set(&b, i, x[i][0], valid[i]), CZ_OK);
+    assert_int_equal(cz_mutual_look_at(&b, &look), CZ_OK);
+    assert_true(look.nearer < CZ_MUTUAL_ANYHOW);
+    cz_mutual_batch_free(&b);
+    assert_int_equal(cz_mutual_batch_create(1, GRID_W, GRID_H, D, &b), CZ_OK);
+    assert_int_equal(cz_mutual_look_at(&b, &look), CZ_E_ARG);
     cz_mutual_batch_free(&b);
 }
 
@@ -397,8 +511,8 @@ static void refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(against_the_twin), cmocka_unit_test(threads_do_not_matter),
-        cmocka_unit_test(duplicates),       cmocka_unit_test(all_alike),
+        cmocka_unit_test(against_the_twin), cmocka_unit_test(threads_do_not_matter), cmocka_unit_test(duplicates),
+        cmocka_unit_test(all_alike),        cmocka_unit_test(drawn_candidates),      cmocka_unit_test(look_at_a_batch),
         cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

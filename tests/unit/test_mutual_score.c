@@ -83,6 +83,23 @@ static void small_options(cz_mutual_options *o)
     o->threads = 1;
 }
 
+/* Of 3 x 3 cells, nine always: outside is zero. */
+static void naive_mean(double *values, size_t w, size_t h, size_t n)
+{
+    double *from = malloc(w * h * n * sizeof *from);
+    assert_non_null(from);
+    memcpy(from, values, w * h * n * sizeof *from);
+    for (size_t i = 0; i < w * h * n; i++) {
+        const long x = (long)(i / n % w), y = (long)(i / n / w);
+        values[i] = 0.0;
+        for (long v = y - 1; v <= y + 1; v++)
+            for (long u = x - 1; u <= x + 1; u++)
+                if (v >= 0 && u >= 0 && v < (long)h && u < (long)w)
+                    values[i] += from[((size_t)v * w + (size_t)u) * n + i % n] / 9.0;
+    }
+    free(from);
+}
+
 /* One tap of one photo, projected and on the grid of the first. */
 static void naive_projection(const cz_mutual_describe *how, size_t photo, size_t tap, size_t gw, size_t gh, double *out)
 {
@@ -101,6 +118,7 @@ static void naive_projection(const cz_mutual_describe *how, size_t photo, size_t
         for (size_t k = 0; k < n; k++)
             for (size_t j = 0; j < c; j++)
                 small[p * n + k] += (double)cz_bf16_to_f32(maps[tap][p * c + j]) * rounded(projection[j * n + k]);
+    if (how->neighbourhood == 3) naive_mean(small, s->width, s->height, n);
     for (size_t p = 0; p < gw * gh; p++) {
         const double v = fmax(((double)(p / gw) + 0.5) * (double)s->height / (double)gh - 0.5, 0.0);
         const double u = fmax(((double)(p % gw) + 0.5) * (double)s->width / (double)gw - 0.5, 0.0);
@@ -117,9 +135,8 @@ static void naive_projection(const cz_mutual_describe *how, size_t photo, size_t
 }
 
 /* The descriptors themselves: projection, upsampling, root mean square, mean. */
-static void descriptors(void **state)
+static void descriptors_of(size_t neighbourhood)
 {
-    (void)state;
     enum { WIDTH = 8, TAPS = 2 };
     cz_patch_set set;
     cz_mutual_batch b;
@@ -135,8 +152,12 @@ static void descriptors(void **state)
                                       .precision = CZ_PRECISION_FP32,
                                       .cache = &cache};
     if (cz_patch_set_create(&options, &set) != CZ_OK) fail_msg("%s", cz_last_error());
-    const cz_mutual_describe how = {
-        .extractor = set.extractor, .set = &set.set, .source = &source, .width = WIDTH, .seed = 9};
+    const cz_mutual_describe how = {.extractor = set.extractor,
+                                    .set = &set.set,
+                                    .source = &source,
+                                    .width = WIDTH,
+                                    .neighbourhood = neighbourhood,
+                                    .seed = 9};
     if (cz_mutual_describe_all(&how, &b) != CZ_OK) fail_msg("%s", cz_last_error());
     assert_int_equal(b.width, TAPS * WIDTH);
     const size_t patches = b.grid_w * b.grid_h;
@@ -162,6 +183,13 @@ static void descriptors(void **state)
     free(all);
     cz_mutual_batch_free(&b);
     cz_patch_set_free(&set);
+}
+
+static void descriptors(void **state)
+{
+    (void)state;
+    descriptors_of(1);
+    descriptors_of(3);
 }
 
 static cz_mutual_scores *score(const cz_image_source *source, const cz_mutual_options *o)
@@ -209,6 +237,46 @@ static void finds_the_odd_photo(void **state)
     cz_mutual_scores_scale(s, &low, &high);
     assert_true(low > 0.0 && low < high && high < 100.0);
     cz_mutual_scores_free(s);
+}
+
+static cz_mutual_way way_of(cz_mutual_neighbourhood neighbourhood, cz_mutual_among among, double *raw)
+{
+    cz_mutual_options o;
+    cz_mutual_photo photo;
+    cz_mutual_way way;
+    small_options(&o);
+    o.neighbourhood = neighbourhood;
+    o.among = among;
+    o.candidates = 4;
+    const cz_image_source source = source_of(COUNT);
+    cz_mutual_scores *s = score(&source, &o);
+    cz_mutual_scores_way(s, &way);
+    assert_int_equal(cz_mutual_scores_at(s, 0, &photo), CZ_OK);
+    *raw = photo.raw;
+    cz_mutual_scores_free(s);
+    return way;
+}
+
+/* What was asked for is done; else the photos decide, which is then what asking for that gives. */
+static void the_way(void **state)
+{
+    (void)state;
+    double of_auto, alone, wide, drawn, same;
+    const cz_mutual_way way = way_of(CZ_MUTUAL_NEIGHBOURHOOD_AUTO, CZ_MUTUAL_AMONG_AUTO, &of_auto);
+    assert_true(way.nearer > 0.0 && way.nearer <= 1.0 && way.repeated >= 0.0);
+    assert_int_equal(way.neighbourhood, way.nearer < CZ_MUTUAL_ANYHOW ? 1 : 3);
+    cz_mutual_way asked = way_of(CZ_MUTUAL_NEIGHBOURHOOD_1, CZ_MUTUAL_AMONG_SIMILAR, &alone);
+    assert_int_equal(asked.neighbourhood, CZ_MUTUAL_NEIGHBOURHOOD_1);
+    assert_int_equal(asked.among, CZ_MUTUAL_AMONG_SIMILAR);
+    assert_true(isnan(asked.nearer) && isnan(asked.repeated));
+    asked = way_of(CZ_MUTUAL_NEIGHBOURHOOD_3, CZ_MUTUAL_AMONG_SIMILAR, &wide);
+    assert_int_equal(asked.neighbourhood, CZ_MUTUAL_NEIGHBOURHOOD_3);
+    asked = way_of(CZ_MUTUAL_NEIGHBOURHOOD_AUTO, CZ_MUTUAL_AMONG_DRAWN, &drawn);
+    assert_int_equal(asked.among, CZ_MUTUAL_AMONG_DRAWN);
+    assert_int_equal(asked.neighbourhood, way.neighbourhood);
+    (void)way_of(way.neighbourhood, way.among, &same);
+    check_near(same, of_auto, 0.0, "raw", 0);
+    assert_true(fabs(alone - wide) > 1e-4 && fabs(drawn - of_auto) > 1e-4);
 }
 
 static void check_same(const cz_mutual_scores *a, const cz_mutual_scores *b, double off)
@@ -305,6 +373,12 @@ static void public_refusals(void **state)
     o.taps = "layer9";
     wrong(&all, &o, CZ_E_ARG, "layer9");
     small_options(&o);
+    o.neighbourhood = 2;
+    wrong(&all, &o, CZ_E_ARG, "neither 1 nor 3");
+    small_options(&o);
+    o.among = 7;
+    wrong(&all, &o, CZ_E_ARG, "choice of photos 7");
+    small_options(&o);
     o.precision = CZ_PRECISION_AUTO;
     wrong(&all, &o, CZ_E_ARG, "auto");
     o.struct_size = 4;
@@ -326,7 +400,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(descriptors),       cmocka_unit_test(finds_the_odd_photo),
         cmocka_unit_test(seeds_and_threads), cmocka_unit_test(left_out_and_padded),
-        cmocka_unit_test(public_refusals),
+        cmocka_unit_test(the_way),           cmocka_unit_test(public_refusals),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -182,6 +182,12 @@ static int settle(mutual_setup *a)
     cz_mutual_options *m = &a->mutual;
     m->fit = parse_fit(a->fit);
     m->same_piece = strcmp(a->same_piece, "leave-out") == 0;
+    m->neighbourhood = strcmp(a->neighbourhood, "1") == 0   ? CZ_MUTUAL_NEIGHBOURHOOD_1
+                       : strcmp(a->neighbourhood, "3") == 0 ? CZ_MUTUAL_NEIGHBOURHOOD_3
+                                                            : CZ_MUTUAL_NEIGHBOURHOOD_AUTO;
+    m->among = strcmp(a->among, "similar") == 0 ? CZ_MUTUAL_AMONG_SIMILAR
+               : strcmp(a->among, "drawn") == 0 ? CZ_MUTUAL_AMONG_DRAWN
+                                                : CZ_MUTUAL_AMONG_AUTO;
     (void)cz_precision_find(a->precision, &m->precision); /* one of the choices */
     m->cache = a->common.cache;
     m->progress = cli_progress;
@@ -223,6 +229,7 @@ int cmd_mutual(int argc, char **argv)
     mutual_setup a = {.backbone = common_default_backbone(), .size = "256", .fit = "squash", .precision = "fp32"};
     cz_mutual_options *m = &a.mutual;
     a.same_piece = "leave-out";
+    a.neighbourhood = a.among = "auto";
     a.layout = "auto";
     a.resamples = 1000;
     cz_mutual_options_init(m);
@@ -243,6 +250,10 @@ int cmd_mutual(int argc, char **argv)
          NULL},
         {"same-piece", 0, CLI_CHOICE, &a.same_piece, NULL, "candidates that show the very same piece",
          "leave-out|keep"},
+        {"neighbourhood", 0, CLI_CHOICE, &a.neighbourhood, NULL, "patches a descriptor is the mean of, a side",
+         "auto|1|3"},
+        {"among", 0, CLI_CHOICE, &a.among, NULL, "candidates: the most similar photos, or drawn ones",
+         "auto|similar|drawn"},
         {"width", 0, CLI_SIZE, &m->width, "D", "dimensions that each tap is projected to", NULL},
         {"seed", 0, CLI_U64, &m->seed, "S", "of the projection, and of the bootstrap with --data", NULL},
         {"memory", 0, CLI_U64, &m->memory, "BYTES", "refuse larger batches; 0: 8 GB", NULL},

@@ -9,7 +9,7 @@
 #include "common.h"
 
 typedef struct mutual_setup {
-    const char *backbone, *size, *fit, *roi, *mask, *same_piece, *precision;
+    const char *backbone, *size, *fit, *roi, *mask, *same_piece, *precision, *neighbourhood, *among;
     const char *data, *layout, *category, *save_scores;
     size_t top, resamples;
     cz_mutual_options mutual;

@@ -27,6 +27,19 @@ static cz_status sort_photos(mutual_batch *b)
     return CZ_OK;
 }
 
+/* How the photos were compared, unless it was asked for. */
+static void note_way(const mutual_setup *a, const cz_mutual_scores *scores)
+{
+    cz_mutual_way way;
+    cz_mutual_scores_way(scores, &way);
+    if (a->mutual.neighbourhood != CZ_MUTUAL_NEIGHBOURHOOD_AUTO && a->mutual.among != CZ_MUTUAL_AMONG_AUTO) return;
+    cli_note(
+        "--neighbourhood %d --among %s: the nearest twentieth of the photos is at %.2f of the middle distance (parts "
+        "lie %s), a photo has %.1f others of its piece",
+        (int)way.neighbourhood, way.among == CZ_MUTUAL_AMONG_DRAWN ? "drawn" : "similar", way.nearer,
+        way.nearer < CZ_MUTUAL_ANYHOW ? "anyhow" : "alike", way.repeated);
+}
+
 int mutual_batch_score(mutual_setup *a, cz_backbone *backbone, const input_list *list, mutual_batch *out)
 {
     *out = (mutual_batch){.list = list};
@@ -35,6 +48,7 @@ int mutual_batch_score(mutual_setup *a, cz_backbone *backbone, const input_list 
     const cz_image_source images = input_source_callbacks(&out->source);
     status = cz_mutual_score(backbone, &images, &a->mutual, &out->scores);
     cli_progress_end();
+    if (status == CZ_OK) note_way(a, out->scores);
     if (status == CZ_OK) status = sort_photos(out);
     if (status == CZ_OK) cz_mutual_scores_scale(out->scores, &a->pictures.low, &a->pictures.high);
     return status == CZ_OK ? CLI_OK : cli_fail(status);
