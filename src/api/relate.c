@@ -30,7 +30,7 @@ static cz_status make_relation(const cz_extractor *x, cz_relation **out)
     cz_tap_shape shapes[CZ_MAX_TAPS];
     const size_t taps = cz_extractor_taps(x);
     for (size_t i = 0; i < taps; i++) shapes[i] = *cz_extractor_shape(x, i);
-    return cz_relation_create(shapes, taps, CZ_RELATION_NEIGHBOURHOOD, out);
+    return cz_relation_create(shapes, taps, out);
 }
 
 cz_status cz_relate_all(const cz_feature_set *photos, const cz_extractor *x,

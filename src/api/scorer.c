@@ -60,7 +60,7 @@ static cz_status make_relation(cz_scorer *s, const cz_scorer_options *o)
 {
     cz_status status;
     size_t floats;
-    CZ_TRY(cz_relation_create(o->taps, o->tap_count, CZ_RELATION_NEIGHBOURHOOD, &s->relation));
+    CZ_TRY(cz_relation_create(o->taps, o->tap_count, &s->relation));
     if (cz_relation_width(s->relation) != o->model->feature_width)
         CZ_TRY(cz_fail(CZ_E_MODEL, "model: its relational numbers do not go with its taps"));
     if (!cz_mul_size(s->grid, o->model->feature_width, &floats)) CZ_TRY(cz_fail(CZ_E_MEMORY, "a grid is too large"));

@@ -15,7 +15,7 @@
 
 struct cz_relation {
     cz_tap_shape taps[MAX_TAPS];
-    size_t count, neighbourhood;
+    size_t count;
     cz_relation_cells cells;
     cz_gemm *gemm;
     cz_pooler *upsampler; /* NULL with one tap */
@@ -111,7 +111,6 @@ static cz_status make_buffers(cz_relation *r)
     }
     c->index = cz_alloc_array(room, sizeof *c->index);
     c->place = cz_alloc_array(room, sizeof *c->place);
-    c->pooled = r->neighbourhood > 1 ? cz_alloc_array(values, sizeof *c->pooled) : NULL;
     c->rows = cz_alloc_array(values, sizeof *c->rows);
     c->turned = cz_alloc_array(values, sizeof *c->turned);
     c->median = cz_alloc_array(channels, sizeof *c->median);
@@ -122,7 +121,6 @@ static cz_status make_buffers(cz_relation *r)
     c->kinds = cz_alloc_array(room, CZ_RELATION_KINDS * sizeof *c->kinds);
     c->sorting = cz_alloc_array(room, 2 * CZ_RELATION_KINDS * sizeof *c->sorting);
     c->forms = cz_alloc_array(room, NUMBERS * sizeof *c->forms);
-    if (r->neighbourhood > 1 && !c->pooled) return CZ_E_MEMORY;
     if (!c->index || !c->place || !c->rows || !c->turned || !c->median || !c->scale || !c->square || !c->inverse ||
         !c->products || !c->kinds || !c->sorting || !c->forms)
         return CZ_E_MEMORY;
@@ -141,17 +139,14 @@ static cz_status make_upsampler(cz_relation *r)
     return cz_pooler_create(shapes, r->count, r->count, 1, &r->upsampler);
 }
 
-cz_status cz_relation_create(const cz_tap_shape *taps, size_t count, size_t neighbourhood, cz_relation **out)
+cz_status cz_relation_create(const cz_tap_shape *taps, size_t count, cz_relation **out)
 {
     cz_status status = check(taps, count);
-    if (neighbourhood != 1 && neighbourhood != 3)
-        return cz_fail(CZ_E_ARG, "relational descriptors: a neighbourhood of %zu is neither 1 nor 3", neighbourhood);
     if (status != CZ_OK) return status;
     cz_relation *r = cz_calloc(1, sizeof *r);
     if (!r) return CZ_E_MEMORY;
     memcpy(r->taps, taps, count * sizeof *taps);
     r->count = count;
-    r->neighbourhood = neighbourhood;
     CZ_TRY(make_buffers(r));
     CZ_TRY(make_upsampler(r));
     CZ_TRY(cz_engine_gemm_create(&r->gemm));
@@ -168,7 +163,6 @@ void cz_relation_destroy(cz_relation *r)
     const cz_relation_cells *c = &r->cells;
     cz_free(c->index);
     cz_free(c->place);
-    cz_free(c->pooled);
     cz_free(c->rows);
     cz_free(c->turned);
     cz_free(c->median);
@@ -273,7 +267,6 @@ cz_status cz_relation_run(cz_relation *r, const uint16_t *const *maps, const uin
     for (size_t t = 0; t < r->count; t++) {
         number_cells(r, t, maps[t], valid);
         if (r->cells.count == 0) return CZ_OK;
-        if (r->neighbourhood > 1) cz_relation_mean(&r->cells);
         CZ_TRY(cz_relation_kinds(&r->cells, r->gemm));
         cz_relation_forms(&r->cells);
         if (t == 0)

@@ -3,8 +3,7 @@
  * Relational descriptors: how odd a patch is for its own image, in numbers that say nothing of what it shows and therefore mean the
  * same on another product.
  *
- * With neighbourhoods, every cell of a tap is first replaced by the sum of its 3 x 3 valid neighbours, itself included, over 9 (what is
- * outside counts as zero), rounded to bf16. Then nine kinds a tap, at the tap's own grid and over its valid cells x_i alone, [C]:
+ * Nine kinds a tap, at the tap's own grid and over its valid cells x_i alone, [C]:
  *   0 root mean square over the channels of (x_i - m) / s, m the channel's median over the cells (of an even number the lower
  *     one), s the mean of |x - m| plus 1e-6;
  *   1 Euclidean distance to the vector m;
@@ -34,12 +33,9 @@
 /* Holds its buffers: one run at a time. */
 typedef struct cz_relation cz_relation;
 
-/* What models of several products are trained and run with (docs/math.md section 11). */
-#define CZ_RELATION_NEIGHBOURHOOD ((size_t)3)
-
-/* The grid is that of the first tap. neighbourhood: 3 or 1. CZ_E_ARG for another, no tap, more than 64, or one of size 0; CZ_E_LIMIT past 2^20 cells a map. Memory:
+/* The grid is that of the first tap. CZ_E_ARG for no tap, more than 64, or one of size 0; CZ_E_LIMIT past 2^20 cells a map. Memory:
  * about 4 bytes a value of the largest map and 1 KB a cell. */
-cz_status cz_relation_create(const cz_tap_shape *taps, size_t count, size_t neighbourhood, cz_relation **out);
+cz_status cz_relation_create(const cz_tap_shape *taps, size_t count, cz_relation **out);
 void cz_relation_destroy(cz_relation *r);
 size_t cz_relation_width(const cz_relation *r); /* 27 a tap, [tap][form][kind] */
 size_t cz_relation_grid_w(const cz_relation *r);

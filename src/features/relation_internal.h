@@ -21,7 +21,6 @@ typedef struct cz_relation_cells {
     const uint16_t *map; /* [h, w, C] bf16 */
     uint32_t *index;     /* [h * w] numbers, CZ_RELATION_NONE where not valid */
     uint32_t *place;     /* [count] the cell of each number */
-    uint16_t *pooled;    /* [h, w, C] bf16, valid cells alone; NULL: neighbours are not asked */
     uint16_t *rows;      /* [room, C] bf16, 0 beyond count */
     uint16_t *turned;    /* [C, room] */
     float *median;       /* [C] */
@@ -34,8 +33,6 @@ typedef struct cz_relation_cells {
     float *forms;        /* [count, 27] */
 } cz_relation_cells;
 
-/* From index and map to pooled, which is the map from now on. */
-void cz_relation_mean(cz_relation_cells *c);
 /* From index and map to kinds. CZ_E_DIVERGED. */
 cz_status cz_relation_kinds(cz_relation_cells *c, cz_gemm *gemm);
 /* Kinds 2 to 5. */

@@ -26,12 +26,6 @@ def tap_map(index):
     return torch.from_numpy(values).bfloat16().double()
 
 
-def pooled(x):
-    """[h, w, C]: sums of 3 x 3 cells over 9, zeros outside; in float and rounded to bf16 as the library does"""
-    sums = F.avg_pool2d(x.float().permute(2, 0, 1)[None], 3, 1, 1, divisor_override=1)[0].permute(1, 2, 0)
-    return (sums / 9).bfloat16().double()
-
-
 def far_cells(height, width, guard):
     y, x = np.divmod(np.arange(height * width), width)
     apart = np.maximum(np.abs(y[:, None] - y), np.abs(x[:, None] - x))
@@ -77,22 +71,17 @@ def forms(values):
     return torch.cat([v, v - v.median(0)[0], rank], 1)
 
 
-def descriptors(maps):
+def main():
     _, height, width = TAPS[0]
     parts = []
-    for x, guard in zip(maps, GUARDS):
+    for index, guard in enumerate(GUARDS):
+        x = tap_map(index)
         rows = forms(kinds(x, guard)).reshape(*x.shape[:2], -1).permute(2, 0, 1)[None]
         rows = F.interpolate(rows, size=(height, width), mode="bilinear", align_corners=False)
         parts.append(rows[0].permute(1, 2, 0).reshape(height * width, -1))
-    return torch.cat(parts, 1).float().numpy()
-
-
-def main():
-    maps = [tap_map(index) for index in range(len(TAPS))]
-    out = {"relation": descriptors(maps), "relation.3x3": descriptors([pooled(x) for x in maps])}
-    for name, values in out.items():
-        print(name, values.shape, values.min(), values.max())
-    safetensors_py.save(os.path.join(HERE, "files", "relation.safetensors"), out)
+    out = torch.cat(parts, 1).float().numpy()
+    print(out.shape, out.min(), out.max())
+    safetensors_py.save(os.path.join(HERE, "files", "relation.safetensors"), {"relation": out})
 
 
 if __name__ == "__main__":

@@ -23,8 +23,7 @@ typedef struct relation_case {
     const char *name;
     size_t count;
     cz_tap_shape taps[TAPS];
-    size_t neighbourhood; /* 0: 1 */
-    unsigned masked;      /* of 8 patches, how many are not valid */
+    unsigned masked; /* of 8 patches, how many are not valid */
     bool constant;
     double bound; /* of the logarithms' and ranks' differences; 0: 5e-6 */
 } relation_case;
@@ -68,7 +67,7 @@ static cz_status run(const relation_case *of, const input *in, float *out)
 {
     const uint16_t *const maps[TAPS] = {in->maps[0], in->maps[1], in->maps[2]};
     cz_relation *r = NULL;
-    assert_int_equal(cz_relation_create(of->taps, of->count, of->neighbourhood > 0 ? of->neighbourhood : 1, &r), CZ_OK);
+    assert_int_equal(cz_relation_create(of->taps, of->count, &r), CZ_OK);
     assert_int_equal(cz_relation_width(r), in->width);
     assert_int_equal(cz_relation_grid_w(r), of->taps[0].width);
     assert_int_equal(cz_relation_grid_h(r), of->taps[0].height);
@@ -238,24 +237,6 @@ static void twin_forms(twin *t)
     free(column);
 }
 
-/* Sums of 3 x 3 cells in order, over 9. In float as there, or a value in the middle of two bf16 numbers would go the other way. */
-static void twin_mean(twin *t)
-{
-    const size_t w = t->s.width, h = t->s.height, n = t->s.channels;
-    double *from = malloc(w * h * n * sizeof *from);
-    memcpy(from, t->x, w * h * n * sizeof *from);
-    for (size_t i = 0; i < w * h * n; i++) {
-        const long x = (long)(i / n % w), y = (long)(i / n / w);
-        float sum = 0.0f;
-        for (long v = y - 1; v <= y + 1; v++)
-            for (long u = x - 1; u <= x + 1; u++)
-                if (v >= 0 && u >= 0 && v < (long)h && u < (long)w && t->in[(size_t)v * w + (size_t)u])
-                    sum += (float)from[((size_t)v * w + (size_t)u) * n + i % n];
-        t->x[i] = (double)cz_bf16_to_f32(cz_f32_to_bf16(sum / 9.0f));
-    }
-    free(from);
-}
-
 static twin make_twin(const relation_case *of, const input *in, size_t tap)
 {
     const cz_tap_shape s = of->taps[tap], first = of->taps[0];
@@ -277,7 +258,6 @@ static twin make_twin(const relation_case *of, const input *in, size_t tap)
         }
     }
     for (size_t i = 0; i < cells; i++) t.n += t.in[i];
-    if (of->neighbourhood == 3) twin_mean(&t);
     twin_kinds(&t);
     twin_forms(&t);
     return t;
@@ -357,13 +337,6 @@ static void test_definition(void **state)
          .bound = 1e-4}, /* tiny distances beside large values */
         {.name = "constant", .count = 2, .taps = {{48, 12, 10}, {7, 6, 5}}, .constant = true},
         {.name = "strips", .count = 1, .taps = {{12, 17, 20}}},
-        {.name = "neighbourhoods", .count = 2, .taps = {{70, 14, 18}, {131, 7, 9}}, .neighbourhood = 3},
-        {.name = "neighbourhoods, masked",
-         .count = 2,
-         .taps = {{40, 15, 17}, {24, 8, 9}},
-         .masked = 3,
-         .neighbourhood = 3},
-        {.name = "neighbourhood of one cell", .count = 2, .taps = {{6, 1, 1}, {3, 1, 1}}, .neighbourhood = 3},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) compare(&cases[i]);
@@ -390,14 +363,14 @@ static void test_constant(void **state)
     free_input(&in);
 }
 
-static void same_bits(size_t neighbourhood)
+static void test_same_bits(void **state)
 {
-    const relation_case of = {
-        .count = 2, .taps = {{96, 20, 17}, {130, 10, 9}}, .masked = 1, .neighbourhood = neighbourhood};
+    const relation_case of = {.count = 2, .taps = {{96, 20, 17}, {130, 10, 9}}, .masked = 1};
     const int before = omp_get_max_threads();
     input in = make_input(&of);
     const size_t bytes = in.patches * in.width * sizeof(float);
     float *again = malloc(bytes);
+    (void)state;
     omp_set_num_threads(1);
     assert_int_equal(run(&of, &in, in.out), CZ_OK);
     for (int threads = 2; threads <= 5; threads++) {
@@ -415,13 +388,6 @@ static void same_bits(size_t neighbourhood)
     omp_set_num_threads(before);
     free(again);
     free_input(&in);
-}
-
-static void test_same_bits(void **state)
-{
-    (void)state;
-    same_bits(1);
-    same_bits(3);
 }
 
 /* A patch that occurs nowhere else, in a texture where every other one does. */
@@ -457,15 +423,13 @@ static void test_arguments(void **state)
     cz_status inside = CZ_OK;
     (void)state;
     for (size_t t = 0; t < 65; t++) many[t] = good[0];
-    assert_int_equal(cz_relation_create(NULL, 1, 1, &r), CZ_E_ARG);
-    assert_int_equal(cz_relation_create(good, 0, 1, &r), CZ_E_ARG);
-    assert_int_equal(cz_relation_create(good, 2, 0, &r), CZ_E_ARG);
-    assert_int_equal(cz_relation_create(good, 2, 5, &r), CZ_E_ARG);
-    assert_int_equal(cz_relation_create(many, 65, 1, &r), CZ_E_ARG);
-    assert_int_equal(cz_relation_create(&empty, 1, 1, &r), CZ_E_ARG);
-    assert_int_equal(cz_relation_create(&huge, 1, 1, &r), CZ_E_LIMIT);
+    assert_int_equal(cz_relation_create(NULL, 1, &r), CZ_E_ARG);
+    assert_int_equal(cz_relation_create(good, 0, &r), CZ_E_ARG);
+    assert_int_equal(cz_relation_create(many, 65, &r), CZ_E_ARG);
+    assert_int_equal(cz_relation_create(&empty, 1, &r), CZ_E_ARG);
+    assert_int_equal(cz_relation_create(&huge, 1, &r), CZ_E_LIMIT);
     assert_null(r);
-    assert_int_equal(cz_relation_create(good, 2, 3, &r), CZ_OK);
+    assert_int_equal(cz_relation_create(good, 2, &r), CZ_OK);
     assert_int_equal(cz_relation_run(r, NULL, NULL, out), CZ_E_ARG);
     assert_int_equal(cz_relation_run(r, maps, NULL, out), CZ_E_ARG);
     maps[1] = map;
@@ -479,11 +443,12 @@ static void test_arguments(void **state)
     cz_relation_destroy(NULL);
 }
 
-static void not_finite(size_t neighbourhood)
+static void test_not_finite(void **state)
 {
-    const relation_case of = {.count = 1, .taps = {{4, 4, 5}}, .neighbourhood = neighbourhood};
+    const relation_case of = {.count = 1, .taps = {{4, 4, 5}}};
     static const uint16_t broken[] = {0x7f80, 0xff80, 0x7fc0, 0x7f00}; /* the last one: its square overflows */
     input in = make_input(&of);
+    (void)state;
     in.valid = malloc(in.patches);
     for (size_t i = 0; i < 4; i++) {
         memset(in.valid, 1, in.patches);
@@ -499,13 +464,6 @@ static void not_finite(size_t neighbourhood)
     free_input(&in);
 }
 
-static void test_not_finite(void **state)
-{
-    (void)state;
-    not_finite(1);
-    not_finite(3);
-}
-
 static void test_memory(void **state)
 {
     const cz_tap_shape taps[2] = {{4, 6, 5}, {4, 3, 3}};
@@ -514,7 +472,7 @@ static void test_memory(void **state)
     (void)state;
     for (unsigned long n = 1; r == NULL && n < 100; n++) {
         cz_alloc_fail_after(n);
-        const cz_status status = cz_relation_create(taps, 2, 3, &r);
+        const cz_status status = cz_relation_create(taps, 2, &r);
         cz_alloc_fail_after(0);
         assert_int_equal(status, r ? CZ_OK : CZ_E_MEMORY);
         failed = n;
