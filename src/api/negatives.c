@@ -17,6 +17,7 @@ struct cz_negatives {
     size_t copies;               /* drawn ones of a photo */
     size_t *of_photo;            /* [photos * copies] item of `drawn`, or NONE */
     size_t *by_category, *first; /* labelled items category by category; [categories + 1] */
+    size_t usable;               /* labelled items whose category has photos */
     size_t *category;            /* [photos] */
     size_t most;                 /* patches of a photo */
     size_t *which;               /* [2 * most] scratch of a draw */
@@ -94,6 +95,15 @@ static cz_status sort_labelled(cz_negatives *n, const cz_image_source *labelled,
     return CZ_OK;
 }
 
+static void count_usable(cz_negatives *n, size_t photos, size_t categories)
+{
+    for (size_t c = 0; c < categories; c++) {
+        bool trained = false;
+        for (size_t i = 0; i < photos && !trained; i++) trained = n->category[i] == c;
+        if (trained) n->usable += n->first[c + 1] - n->first[c];
+    }
+}
+
 static cz_status make_labelled(cz_negatives *n, const cz_negatives_settings *s)
 {
     cz_status status;
@@ -113,6 +123,7 @@ static cz_status make_labelled(cz_negatives *n, const cz_negatives_settings *s)
     CZ_TRY(cz_defective_label(&options, &n->labelled.source));
     CZ_TRY(make_shown(s, &n->labelled));
     CZ_TRY(sort_labelled(n, labelled, named ? photos->categories : 1));
+    count_usable(n, s->set->count, named ? photos->categories : 1);
 out:
     return status;
 }
@@ -157,8 +168,24 @@ void cz_negatives_count(const cz_negatives *n, size_t *synthetic, size_t *labell
 {
     *synthetic = *labelled = 0;
     for (size_t i = 0; i < n->drawn.set.set.count; i++) *synthetic += count_kind(&n->drawn, i, CZ_TARGET_ANOMALOUS) > 0;
-    for (size_t i = 0; i < n->labelled.set.set.count; i++)
-        *labelled += count_kind(&n->labelled, i, CZ_TARGET_ANOMALOUS) > 0;
+    *labelled = n->usable;
+}
+
+static void hash_shown(const shown *s, cz_sha256 *hash)
+{
+    for (size_t i = 0; i < s->set.set.count; i++) {
+        const cz_feature_item *item = &s->set.set.items[i];
+        const uint64_t source = item->source;
+        cz_sha256_update(hash, item->sha256, sizeof item->sha256);
+        cz_sha256_update(hash, &source, sizeof source);
+        cz_sha256_update(hash, kinds_of(s, i), s->source.cells);
+    }
+}
+
+void cz_negatives_hash(const cz_negatives *n, cz_sha256 *hash)
+{
+    hash_shown(&n->drawn, hash);
+    hash_shown(&n->labelled, hash);
 }
 
 const cz_feature_set *cz_negatives_labelled(const cz_negatives *n)

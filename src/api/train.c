@@ -242,6 +242,7 @@ static void make_key(cz_trainer *t, const char *description)
         cz_sha256_update(&hash, t->patches.set.items[i].sha256, 32);
         cz_sha256_update(&hash, &source, sizeof source);
     }
+    if (t->negatives != NULL) cz_negatives_hash(t->negatives, &hash);
     cz_sha256_final(&hash, digest);
     cz_sha256_hex(digest, t->key);
 }

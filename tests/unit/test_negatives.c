@@ -175,6 +175,9 @@ static void expect_resumed(cz_train_options o, const cz_model *whole)
     o.negatives.synthetic++;
     assert_int_equal(cz_train(backbone, &source, &o, &model), CZ_E_MODEL);
     o.negatives.synthetic--;
+    memset(masks[1] + SIDE * SIDE / 2, 255, SIDE * SIDE / 4);
+    assert_int_equal(cz_train(backbone, &source, &o, &model), CZ_E_MODEL);
+    memset(masks[1] + SIDE * SIDE / 2, 0, SIDE * SIDE / 4);
     model = train(&o);
     assert_true(same(whole, model));
     cz_model_close(model);
@@ -250,6 +253,28 @@ static void test_left_out(void **state)
     cz_model_close(model);
 }
 
+static size_t one_category(void *ctx, size_t index)
+{
+    (void)ctx;
+    (void)index;
+    return 1;
+}
+
+/* Labelled photos of a product of which there is no other photo are never drawn, and not counted. */
+static void test_other_products(void **state)
+{
+    (void)state;
+    cz_image_source source = photos(2);
+    const cz_image_source shown = labelled(&nothing);
+    cz_train_options o = options("simplenet");
+    cz_model *model = NULL;
+    set_labelled(&o, &shown);
+    source.category = one_category;
+    if (cz_train(backbone, &source, &o, &model) != CZ_OK) fail_msg("%s", cz_last_error());
+    assert_int_equal(negatives_of(model, "labelled"), LABELLED / 2);
+    cz_model_close(model);
+}
+
 /* Masks without a defect are no negatives. */
 static void test_no_defect(void **state)
 {
@@ -322,6 +347,7 @@ int main(void)
                                        cmocka_unit_test(test_both),
                                        cmocka_unit_test(test_methods),
                                        cmocka_unit_test(test_left_out),
+                                       cmocka_unit_test(test_other_products),
                                        cmocka_unit_test(test_no_defect),
                                        cmocka_unit_test(test_refused)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
