@@ -256,6 +256,7 @@ _cozad() {
     "inspect:--max-pixels") return ;;
     "mutual:--top") return ;;
     "mutual:--maps") mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
+    "mutual:--report") mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     "mutual:--taps") return ;;
     "mutual:--image-size") return ;;
     "mutual:--fit") words="squash letterbox crop" ;;
@@ -351,7 +352,7 @@ _cozad() {
     "plot") options="--output --json --quiet --help" ;;
     "info") options="--json --quiet --help" ;;
     "inspect") options="--model --photos --report --top --distrust --export-clean --export-suspects --backbone --threads --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
-    "mutual") options="--top --maps --overlay --backbone --taps --image-size --fit --resize --roi --ignore-mask --candidates --nearest --same-piece --neighbourhood --among --width --seed --memory --precision --threads --data --layout --category --resamples --save-scores --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
+    "mutual") options="--top --maps --overlay --report --backbone --taps --image-size --fit --resize --roi --ignore-mask --candidates --nearest --same-piece --neighbourhood --among --width --seed --memory --precision --threads --data --layout --category --resamples --save-scores --cache-dir --cache-limit --no-cache --max-pixels --json --csv --quiet --help" ;;
     "features") options="--backbone --tap --output --tensor --patch-taps --feature-width --feature-scale --image-size --fit --resize --precision --threads --max-pixels --quiet --help" ;;
     "weights list") options="--json --quiet --help" ;;
     "weights inspect") options="--json --quiet --help" ;;

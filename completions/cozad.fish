@@ -336,6 +336,7 @@ complete -c cozad -n "__fish_seen_subcommand_from inspect" -l help -s h -d "this
 complete -c cozad -n "__fish_seen_subcommand_from mutual" -l top -x -d "photos listed; 0: all"
 complete -c cozad -n "__fish_seen_subcommand_from mutual" -l maps -x -a "(__fish_complete_directories)" -d "write a heat map for each photo"
 complete -c cozad -n "__fish_seen_subcommand_from mutual" -l overlay -d "with --maps: also a coloured map over the photo"
+complete -c cozad -n "__fish_seen_subcommand_from mutual" -l report -r -d "write one HTML page, the odd photos first"
 complete -c cozad -n "__fish_seen_subcommand_from mutual" -l backbone -r -a "builtin wide_resnet50_2 wide_resnet101_2 resnet18 resnet34 resnet50 resnet101" -d "weights; also builtin and random:ARCH[:SEED]"
 complete -c cozad -n "__fish_seen_subcommand_from mutual" -l taps -x -d "where features are taken"
 complete -c cozad -n "__fish_seen_subcommand_from mutual" -l image-size -x -d "network input"

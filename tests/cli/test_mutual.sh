@@ -42,6 +42,18 @@ stdout_has '^\{"path":".*/bad.*\.png","score":[0-9.]+,"raw":[0-9.]+,"placed":[0-
 [ "$(find "$tmp/maps" -name '*.map.png' | wc -l)" = "$count" ] || fail "maps"
 [ "$(find "$tmp/maps" -name '*.overlay.png' | wc -l)" = "$count" ] || fail "overlays"
 
+# --- a page: the odd photos first
+expect 0 mutual "$photos" --csv --report "$tmp/odd.html"
+cmp "$tmp/out" "$tmp/all.csv" || fail "a page changes the table"
+[ "$(grep -c '<figure' "$tmp/odd.html")" -ge 1 ] || fail "no pictures"
+[ "$(grep -o 'data:image/jpeg' "$tmp/odd.html" | wc -l)" = $((2 * count)) ] || fail "not a photo and an overlay for each"
+grep -q "<dd>$count</dd>" "$tmp/odd.html" || fail "the page does not say how many"
+grep -Eq 'by neighbourhoods of 3 x 3|patch by patch' "$tmp/odd.html" || fail "the page does not say how"
+grep -q 'Random weights' "$tmp/odd.html" || fail "the page hides random weights"
+expect 5 mutual "$photos" --report "$tmp/nowhere/odd.html"
+one_line 'nowhere/odd\.html'
+expect 2 mutual --data "$scenes/cloth" --report "$tmp/no"
+
 # --- the same piece once more: each defect is photographed twice
 for i in "$photos"/bad*.png; do cp "$i" "${i%.png}-again.png"; done
 first=$(basename "$(find "$photos" -name 'bad*.png' -not -name '*-again.png' | sort | head -n 1)" .png)

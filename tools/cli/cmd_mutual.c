@@ -24,6 +24,7 @@ static const cli_verb verb = {
     "of all patch "
     "scores of the run. A photo that cannot be read is named, the others are compared, and the exit code is 3.",
     "  cozad mutual photos --overlay --maps maps\n"
+    "  cozad mutual photos --report odd.html\n"
     "  cozad mutual photos --csv --top 50 >odd.csv\n"
     "  cozad mutual --data mvtec/screw --json"};
 
@@ -117,14 +118,17 @@ static int compare(mutual_setup *a, cz_backbone *backbone, const input_list *lis
     mutual_batch b = {0};
     size_t failed = 0;
     cz_status status = pictures_check(&a->pictures, list);
-    int code = status == CZ_OK ? mutual_batch_score(a, backbone, list, &b) : cli_fail(status);
-    if (code == CLI_OK && a->pictures.maps_dir != NULL) {
+    int code = status == CZ_OK ? mutual_page_open(a) : cli_fail(status);
+    if (code == CLI_OK) code = mutual_batch_score(a, backbone, list, &b);
+    if (code == CLI_OK && (a->pictures.maps_dir != NULL || a->report != NULL)) {
         picture_run r = {a, &b};
         code = mutual_batch_look(a, &b, take_pictures, &r, &failed);
     }
     if (code == CLI_OK) {
         print(a, &b, missing);
-        if (missing->count + failed + cz_mutual_scores_skipped(b.scores) > 0) code = CLI_SOME_FAILED;
+        const size_t left_out = missing->count + failed + cz_mutual_scores_skipped(b.scores);
+        code = mutual_page_write(a, &b, backbone, left_out);
+        if (code == CLI_OK && left_out > 0) code = CLI_SOME_FAILED;
     }
     mutual_batch_free(&b);
     return code;
@@ -171,6 +175,7 @@ static const char *problem_of(const mutual_setup *a, const cli_list *args)
     if (a->common.json && a->common.csv) return "--json and --csv exclude each other";
     if (a->data == NULL && (a->category != NULL || a->save_scores != NULL || strcmp(a->layout, "auto") != 0))
         return "--layout, --category and --save-scores go with --data";
+    if (a->data != NULL && a->report != NULL) return "--report goes with photos, not with --data";
     if (a->data != NULL && a->top > 0) return "--top goes with photos, not with --data";
     if (a->pictures.overlay && a->pictures.maps_dir == NULL) return "--overlay needs --maps DIR";
     return NULL;
@@ -238,6 +243,7 @@ int cmd_mutual(int argc, char **argv)
         {"top", 0, CLI_SIZE, &a.top, "N", "photos listed; 0: all", NULL},
         {"maps", 0, CLI_STRING, &a.pictures.maps_dir, "DIR", "write a heat map for each photo", NULL},
         {"overlay", 0, CLI_FLAG, &a.pictures.overlay, NULL, "with --maps: also a coloured map over the photo", NULL},
+        {"report", 0, CLI_STRING, &a.report, "FILE", "write one HTML page, the odd photos first", NULL},
         {"backbone", 0, CLI_STRING, &a.backbone, "NAME|FILE", COMMON_BACKBONE_HELP, NULL},
         {"taps", 0, CLI_STRING, &m->taps, "LIST", "where features are taken", NULL},
         {"image-size", 0, CLI_STRING, &a.size, "N|WxH", "network input", NULL},

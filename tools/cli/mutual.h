@@ -9,7 +9,7 @@
 #include "common.h"
 
 typedef struct mutual_setup {
-    const char *backbone, *size, *fit, *roi, *mask, *same_piece, *precision, *neighbourhood, *among;
+    const char *backbone, *size, *fit, *roi, *mask, *same_piece, *precision, *neighbourhood, *among, *report;
     const char *data, *layout, *category, *save_scores;
     size_t top, resamples;
     cz_mutual_options mutual;
@@ -43,8 +43,11 @@ typedef cz_status (*mutual_view_fn)(void *ctx, const mutual_view *view);
 /* A photo that has changed or gone since is told of and counted in *failed, as is one for which `look` gives CZ_E_FORMAT or
  * CZ_E_IO. An exit code. */
 int mutual_batch_look(const mutual_setup *a, const mutual_batch *batch, mutual_view_fn look, void *ctx, size_t *failed);
-/* Heat map and overlay as --maps and --overlay say. */
+/* Heat map, overlay and thumbnails as --maps, --overlay and --report say. */
 cz_status mutual_write_pictures(const mutual_setup *a, mutual_batch *batch, const mutual_view *view);
+/* mutual_page.c: nothing without --report. left_out: photos that could not be used. Exit codes. */
+int mutual_page_open(mutual_setup *a);
+int mutual_page_write(mutual_setup *a, mutual_batch *batch, const cz_backbone *backbone, size_t left_out);
 void mutual_batch_free(mutual_batch *batch);
 
 /* mutual_data.c: an exit code. */

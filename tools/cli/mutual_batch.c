@@ -114,7 +114,7 @@ cz_status mutual_write_pictures(const mutual_setup *a, mutual_batch *b, const mu
 {
     const cz_mutual_photo *p = &b->photos[view->photo];
     const cz_result result = {.score = p->score, .map_width = p->width, .map_height = p->height, .map = view->map};
-    if (a->pictures.maps_dir == NULL) return CZ_OK;
+    if (a->pictures.maps_dir == NULL && a->pictures.page == NULL) return CZ_OK;
     return pictures_make(&a->pictures, view->item, view->image, &result, NULL, NULL, &b->files[p->index]);
 }
 

@@ -345,7 +345,7 @@ void report_print_distribution(const report *r, FILE *f)
         (void)fputs("<span><span class=\"dot\" style=\"background:var(--normal)\"></span>normal, above the axis</span>"
                     "<span><span class=\"dot\" style=\"background:var(--bad)\"></span>anomalous, below it</span>",
                     f);
-    (void)fputs("<span>Higher (to the right) is less like the training photos.</span>", f);
+    (void)fputs("<span>Higher (to the right) is odder.</span>", f);
     if (!r->has_threshold && labels)
         (void)fputs(
             "<span>Dashed: the cut with the best F1, found <em>with</em> the labels; a cut for production comes from "
