@@ -94,9 +94,9 @@ CZ_API size_t cz_mutual_scores_skipped(const cz_mutual_scores *scores);
 typedef struct cz_mutual_way {
     cz_mutual_neighbourhood neighbourhood; /* not automatic */
     cz_mutual_among among;                 /* not automatic */
-    double
-        nearer; /* distance to the nearest twentieth of the other photos, share of the middle one; NaN: not looked at */
-    double repeated; /* other photos of the same piece that a photo has, on average; NaN: not looked at */
+    /* NaN where nothing was automatic. */
+    double nearer;   /* distance to the nearest twentieth of the other photos, share of the middle one */
+    double repeated; /* other photos of the same piece that a photo has, on average */
 } cz_mutual_way;
 CZ_API void cz_mutual_scores_way(const cz_mutual_scores *scores, cz_mutual_way *out);
 /* CZ_E_ARG when `index` is out of range. */

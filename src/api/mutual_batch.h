@@ -52,8 +52,7 @@ cz_status cz_mutual_batch_set(cz_mutual_batch *b, size_t photo, const float *x, 
 typedef struct cz_mutual_compare {
     size_t candidates, nearest; /* each at least 1 */
     bool same_piece;            /* leave them out */
-    bool
-        drawn; /* candidates are drawn with (seed, photo) from those of other pieces; otherwise the most similar ones */
+    bool drawn;                 /* candidates are drawn with (seed, photo); otherwise the most similar photos */
     uint64_t seed;
     cz_progress_fn progress; /* NULL: none */
     void *ctx;
