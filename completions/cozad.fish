@@ -350,7 +350,7 @@ complete -c cozad -n "__fish_seen_subcommand_from mutual" -l same-piece -x -a "l
 complete -c cozad -n "__fish_seen_subcommand_from mutual" -l neighbourhood -x -a "auto 1 3" -d "patches a descriptor is the mean of, a side"
 complete -c cozad -n "__fish_seen_subcommand_from mutual" -l among -x -a "auto similar drawn" -d "candidates: the most similar photos, or drawn ones"
 complete -c cozad -n "__fish_seen_subcommand_from mutual" -l width -x -d "dimensions that each tap is projected to"
-complete -c cozad -n "__fish_seen_subcommand_from mutual" -l seed -x -d "of the projection, and of the bootstrap with --data"
+complete -c cozad -n "__fish_seen_subcommand_from mutual" -l seed -x -d "of the projection, of drawn photos, and of the bootstrap"
 complete -c cozad -n "__fish_seen_subcommand_from mutual" -l memory -x -d "refuse larger batches; 0: 8 GB"
 complete -c cozad -n "__fish_seen_subcommand_from mutual" -l precision -x -a "fp32 fp32-winograd bf16 int8" -d "what to compute in; int8: weights with ranges inside"
 complete -c cozad -n "__fish_seen_subcommand_from mutual" -l threads -x -d "0: all"

@@ -279,6 +279,34 @@ static void the_way(void **state)
     assert_true(fabs(alone - wide) > 1e-4 && fabs(drawn - of_auto) > 1e-4);
 }
 
+static cz_status load_twice(void *ctx, size_t index, cz_image *out)
+{
+    return load(ctx, index / 2, out);
+}
+
+/* Every piece is there twice, under another name: photos are compared with drawn ones, and never with their own piece. */
+static void pieces_twice(void **state)
+{
+    (void)state;
+    cz_mutual_options o;
+    cz_mutual_photo p;
+    cz_mutual_way way;
+    small_options(&o);
+    o.candidates = 4;
+    cz_image_source source = source_of(2 * COUNT);
+    source.load = load_twice;
+    cz_mutual_scores *s = score(&source, &o);
+    cz_mutual_scores_way(s, &way);
+    assert_int_equal(way.among, CZ_MUTUAL_AMONG_DRAWN);
+    assert_true(way.repeated >= 1.0 && way.nearer >= CZ_MUTUAL_ANYHOW);
+    for (size_t i = 0; i < 2 * COUNT; i++) {
+        assert_int_equal(cz_mutual_scores_at(s, i, &p), CZ_OK);
+        assert_int_equal(p.nearest, i ^ 1);
+        assert_true(p.same_piece >= 1 && p.raw > 0.0);
+    }
+    cz_mutual_scores_free(s);
+}
+
 static void check_same(const cz_mutual_scores *a, const cz_mutual_scores *b, double off)
 {
     cz_mutual_photo p, q;
@@ -400,7 +428,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(descriptors),       cmocka_unit_test(finds_the_odd_photo),
         cmocka_unit_test(seeds_and_threads), cmocka_unit_test(left_out_and_padded),
-        cmocka_unit_test(the_way),           cmocka_unit_test(public_refusals),
+        cmocka_unit_test(pieces_twice),      cmocka_unit_test(the_way),
+        cmocka_unit_test(public_refusals),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

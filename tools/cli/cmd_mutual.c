@@ -261,7 +261,7 @@ int cmd_mutual(int argc, char **argv)
         {"among", 0, CLI_CHOICE, &a.among, NULL, "candidates: the most similar photos, or drawn ones",
          "auto|similar|drawn"},
         {"width", 0, CLI_SIZE, &m->width, "D", "dimensions that each tap is projected to", NULL},
-        {"seed", 0, CLI_U64, &m->seed, "S", "of the projection, and of the bootstrap with --data", NULL},
+        {"seed", 0, CLI_U64, &m->seed, "S", "of the projection, of drawn photos, and of the bootstrap", NULL},
         {"memory", 0, CLI_U64, &m->memory, "BYTES", "refuse larger batches; 0: 8 GB", NULL},
         {"precision", 0, CLI_CHOICE, &a.precision, NULL, "what to compute in; int8: weights with ranges inside",
          "fp32|fp32-winograd|bf16|int8"},
